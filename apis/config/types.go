@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config is the one schema of Hivemind's configuration: what `hivemind up` takes from flags, HIVEMIND_*
+// variables and a YAML file, and what hivemindd is started with. Types, defaults and validation; no I/O.
+package config
+
+// Roles of a hivemindd process.
+const (
+	RoleServer = "server" // storage, API server, controllers, scheduler
+	RoleAgent  = "agent"  // node agent, network, DNS
+)
+
+// Config is everything that can be set. The zero value of a field means its default (see SetDefaults).
+type Config struct {
+	// DataDir holds all state; two clusters on one machine differ in it. Default /var/lib/hivemind.
+	DataDir string `json:"dataDir,omitempty"`
+	// Roles this process plays. Default both.
+	Roles []string `json:"roles,omitempty"`
+	// Runtime is containerd or simulated.
+	Runtime string  `json:"runtime,omitempty"`
+	Node    Node    `json:"node,omitempty"`
+	API     API     `json:"api,omitempty"`
+	Network Network `json:"network,omitempty"`
+	Storage Storage `json:"storage,omitempty"`
+	Log     Log     `json:"log,omitempty"`
+}
+
+// Node is this machine as a member of the cluster.
+type Node struct {
+	// Name of the Node object. Default: the host name in lower case.
+	Name string `json:"name,omitempty"`
+	// IP that other nodes and the API server reach this node by. Default: the address of the default route's link.
+	IP          string            `json:"ip,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	KubeletPort int               `json:"kubeletPort,omitempty"` // Default 10250.
+	MaxPods     int               `json:"maxPods,omitempty"`     // Default 110.
+}
+
+// API is how the API server is reached.
+type API struct {
+	// Port that the API server listens on, on loopback and on Node.IP. Default 6443.
+	Port int `json:"port,omitempty"`
+	// ExtraSANs are further names and addresses for its certificate.
+	ExtraSANs []string `json:"extraSANs,omitempty"`
+}
+
+// Network is the cluster's address plan.
+type Network struct {
+	PodCIDR           string   `json:"podCIDR,omitempty"`           // Default 10.42.0.0/16; each node gets a /24 of it.
+	ServiceCIDR       string   `json:"serviceCIDR,omitempty"`       // Default 10.43.0.0/16.
+	ClusterDNS        string   `json:"clusterDNS,omitempty"`        // Default: the tenth address of ServiceCIDR.
+	ClusterDomain     string   `json:"clusterDomain,omitempty"`     // Default cluster.local.
+	NodePortRange     string   `json:"nodePortRange,omitempty"`     // Default 30000-32767.
+	MTU               int      `json:"mtu,omitempty"`               // Default: that of the link with Node.IP.
+	UpstreamResolvers []string `json:"upstreamResolvers,omitempty"` // Default: those of the host's resolv.conf.
+}
+
+// Storage is the embedded etcd.
+type Storage struct {
+	// QuotaBytes is the size at which writes are refused until space is freed. Default 8 GiB.
+	QuotaBytes int64 `json:"quotaBytes,omitempty"`
+	// UnsafeNoFsync trades crash safety for speed; for throw-away clusters in tests alone.
+	UnsafeNoFsync bool `json:"unsafeNoFsync,omitempty"`
+}
+
+// Log is what hivemindd writes to its log.
+type Log struct {
+	Level  string `json:"level,omitempty"`  // debug, info, warn or error. Default info.
+	Format string `json:"format,omitempty"` // text or json. Default text.
+}
