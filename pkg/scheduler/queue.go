@@ -76,8 +76,8 @@ func newQueue(c clock.Clock) *queue {
 	}
 }
 
-// set adds a pod, or takes over its new version. change is what about a known pod has changed.
-func (q *queue) set(pod *state.Pod, change state.Change) {
+// set adds a pod, or takes over its new version.
+func (q *queue) set(pod *state.Pod) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p := q.pods[pod.UID]
@@ -85,6 +85,7 @@ func (q *queue) set(pod *state.Pod, change state.Change) {
 		p = &queued{pod: pod, since: q.clock.Now(), place: placeGated}
 		q.pods[pod.UID] = p
 	}
+	change := podChange(p.pod, pod)
 	if p.place == placeFlying {
 		p.seen |= change // the version in flight stays as it is; a retry reads the new one
 		return
@@ -189,6 +190,7 @@ func (q *queue) retry(p *queued, pod *state.Pod, waitsFor state.Change, errored 
 		}
 		return
 	}
+	p.seen |= podChange(p.pod, pod)
 	p.pod, p.waitsFor, p.errored = pod, waitsFor, errored
 	p.attempts++
 	p.since = q.clock.Now()
