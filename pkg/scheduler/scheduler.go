@@ -83,6 +83,7 @@ func New(client kubernetes.Interface, factory informers.SharedInformerFactory, o
 		options.Clock = clock.RealClock{}
 	}
 	core := factory.Core().V1()
+	core.Nodes().Informer() // asked for now, so that whoever starts the informers starts this one too
 	volumes := plugins.NewVolumes(client, core.PersistentVolumeClaims().Lister(), core.PersistentVolumes().Lister(),
 		factory.Storage().V1().StorageClasses().Lister(), options.VolumeTimeout)
 	namespaces := core.Namespaces().Lister()
