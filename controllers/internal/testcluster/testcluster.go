@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package testcluster is what controller tests run against: a fake clientset that behaves like an API server where
-// controllers depend on it (names, UIDs, creation times), informers on it, and a record of events. It is only imported
-// by tests. Starting one costs milliseconds.
+// controllers depend on it (names, UIDs, creation times, conflicts, status apart from spec), informers on it, and a
+// record of events. It is only imported by tests. Starting one costs milliseconds.
 package testcluster
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -30,6 +32,8 @@ type Cluster struct {
 	Client    *fake.Clientset
 	Informers informers.SharedInformerFactory
 	Events    *Events
+	// KeepStatus makes an update of an object leave its status alone, as API servers do.
+	KeepStatus bool
 
 	t    testing.TB
 	last atomic.Int64
@@ -46,6 +50,7 @@ func New(t testing.TB, objs ...runtime.Object) *Cluster {
 		t:         t,
 	}
 	client.PrependReactor("create", "*", c.complete)
+	client.PrependReactor("update", "*", c.check)
 	return c
 }
 
@@ -117,6 +122,46 @@ func (c *Cluster) complete(action clienttesting.Action) (bool, runtime.Object, e
 	if obj.GetGeneration() == 0 {
 		obj.SetGeneration(1)
 	}
+	obj.SetResourceVersion(strconv.FormatInt(n, 10))
+	return false, nil, nil
+}
+
+// check refuses an update of an old version, and lets one of the status change nothing but status and annotations. The
+// fake client handles one request at a time, so what is read here is what will be replaced.
+func (c *Cluster) check(action clienttesting.Action) (bool, runtime.Object, error) {
+	update, ok := action.(clienttesting.UpdateAction)
+	if !ok {
+		return false, nil, nil
+	}
+	next, err := meta.Accessor(update.GetObject())
+	if err != nil {
+		return false, nil, nil
+	}
+	resource := action.GetResource()
+	current, err := c.Client.Tracker().Get(resource, action.GetNamespace(), next.GetName())
+	if err != nil {
+		return false, nil, nil
+	}
+	had, err := meta.Accessor(current)
+	if err != nil {
+		return false, nil, nil
+	}
+	if next.GetResourceVersion() != "" && next.GetResourceVersion() != had.GetResourceVersion() {
+		return true, nil, apierrors.NewConflict(resource.GroupResource(), next.GetName(), errors.New("the object has been modified"))
+	}
+	if status := reflect.ValueOf(update.GetObject()).Elem().FieldByName("Status"); status.IsValid() {
+		merged := current.DeepCopyObject()
+		into := reflect.ValueOf(merged).Elem()
+		if action.GetSubresource() == "status" {
+			annotations := next.GetAnnotations()
+			into.FieldByName("Status").Set(status)
+			reflect.ValueOf(update.GetObject()).Elem().Set(into)
+			next.SetAnnotations(annotations)
+		} else if action.GetSubresource() == "" && c.KeepStatus {
+			status.Set(into.FieldByName("Status"))
+		}
+	}
+	next.SetResourceVersion(strconv.FormatInt(c.last.Add(1), 10))
 	return false, nil, nil
 }
 
