@@ -162,7 +162,12 @@ func (f *Factory) WaitForCacheSync(stop <-chan struct{}) map[reflect.Type]bool {
 	f.mu.Unlock()
 	result := map[reflect.Type]bool{}
 	for t, informer := range started {
-		result[t] = cache.WaitForCacheSync(stop, informer.HasSynced)
+		select {
+		case <-informer.HasSyncedChecker().Done():
+			result[t] = true
+		case <-stop:
+			result[t] = informer.HasSynced()
+		}
 	}
 	return result
 }

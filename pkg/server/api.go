@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -104,7 +105,12 @@ func (s *Server) authorizers() (*rbac.Authorizer, authorizer.Authorizer, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	return roles, union.New(authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup), nodes, roles), nil
+	all, err := union.New(
+		union.NamedAuthorizer{AuthorizerName: "system:masters", Authorizer: authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)},
+		union.NamedAuthorizer{AuthorizerName: "Node", Authorizer: nodes},
+		union.NamedAuthorizer{AuthorizerName: "RBAC", Authorizer: roles},
+	)
+	return roles, all, err
 }
 
 // admission is the plugins in kube-apiserver's order: those that change objects act before those that only refuse.
@@ -134,8 +140,10 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer) ([
 
 // kubeletTransport is how this server speaks to node agents: it shows its own certificate and checks theirs.
 func (s *Server) kubeletTransport() http.RoundTripper {
+	roots := x509.NewCertPool()
+	roots.AddCert(s.identities.CA.Cert)
 	return &http.Transport{
-		TLSClientConfig:     &tls.Config{RootCAs: s.identities.CA.Pool(), Certificates: []tls.Certificate{s.identities.APIServerKubeletClient.TLS()}, MinVersion: tls.VersionTLS12},
+		TLSClientConfig:     &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{s.identities.APIServerKubeletClient.TLS()}, MinVersion: tls.VersionTLS12},
 		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 10 * time.Second,
 		IdleConnTimeout:     time.Minute,

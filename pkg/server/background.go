@@ -6,17 +6,21 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"k8s.io/klog/v2"
 )
 
 // background counts what runs until the server ends, so that Stop can wait for it.
 type background struct{ running sync.WaitGroup }
 
-// start runs f with ctx in a goroutine of its own.
-func (b *background) start(ctx context.Context, f func(context.Context)) {
+// start runs f with ctx in a goroutine of its own. An error that is not the end of ctx is logged with the name.
+func (b *background) start(ctx context.Context, name string, f func(context.Context) error) {
 	b.running.Add(1)
 	go func() {
 		defer b.running.Done()
-		f(ctx)
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			klog.ErrorS(err, "Ended before its time", "name", name)
+		}
 	}()
 }
 

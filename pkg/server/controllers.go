@@ -24,7 +24,7 @@ func (s *Server) startScheduler(ctx context.Context) error {
 	if err := s.syncInformers(ctx); err != nil {
 		return err
 	}
-	s.work.start(s.life, sched.Run)
+	s.work.start(s.life, "scheduler", sched.Run)
 	return nil
 }
 

@@ -33,8 +33,12 @@ const (
 	snapshotCount  = 5000
 	catchUpEntries = 500
 
-	tick            = 100 * time.Millisecond
-	electionTicks   = 10
+	// A lone member elects itself after 1 to 3 ticks (etcd advances the clock by electionTicks-1, raft draws the timeout from
+	// [electionTicks, 2 electionTicks)), which is most of the time that the storage takes to start. With other members these
+	// must be 100 ms and 10: a heartbeat that is late must not cost the leadership.
+	tick          = 50 * time.Millisecond
+	electionTicks = 2
+
 	maxRequestBytes = 3 << 20
 
 	// CompactionInterval is how long old revisions stay readable for watches and continued lists.

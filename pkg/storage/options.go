@@ -56,7 +56,7 @@ func (e *Etcd) decorate(
 	if transformer == nil {
 		transformer = identity.NewEncryptCheckTransformer()
 	}
-	store, err := etcd3.New(e.Client, e.compactor, config.Codec, newFunc, newListFunc, config.Prefix, "/"+resourcePrefix, config.GroupResource,
+	store, err := etcd3.New(e.Client, e.compactor, config.Codec, newFunc, newListFunc, config.Prefix, resourcePrefix, config.GroupResource,
 		transformer, config.LeaseManagerConfig, etcd3.NewDefaultDecoder(config.Codec, versioner), versioner)
 	if err != nil {
 		return nil, nil, err
