@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -76,6 +77,13 @@ func Open(dir string, subnets []netip.Prefix) (*Pool, error) {
 
 // Gateway returns the address of the node in a subnet: the first one after the network address.
 func Gateway(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
+
+// HardwareAddr is derived from the IP address, so that when an address is used again no neighbour remembers a wrong one.
+// IPv6 addresses give their last four bytes.
+func HardwareAddr(ip netip.Addr) net.HardwareAddr {
+	b := ip.AsSlice()
+	return append(net.HardwareAddr{0x0a, 0x58}, b[len(b)-4:]...)
+}
 
 // Acquire leases an address of every subnet to the interface, or returns what the interface already holds. Where a
 // subnet is full, leases whose network namespace no longer exists are released first.
