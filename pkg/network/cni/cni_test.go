@@ -216,7 +216,11 @@ func TestPodCannotReachTheNodesLoopback(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if err := netlink.LinkSetDown(lo); err != nil {
+		own, err := netlink.ParseAddr("127.0.0.1/8")
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrDel(lo, own); err != nil {
 			return err
 		}
 		_, dst, _ := net.ParseCIDR("127.0.0.1/32")
