@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	apiconfig "github.com/hivemind-project/hivemind/apis/config"
 	"github.com/hivemind-project/hivemind/pkg/config"
@@ -72,20 +73,12 @@ func (c *console) getenv(name string) string {
 	return ""
 }
 
-// isTerminal tells whether a person sees what is written to w.
-func isTerminal(w any) bool {
-	f, ok := w.(*os.File)
+// isTerminal tells whether a person is at the other end of stream.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	if !ok {
 		return false
 	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-func lastWord(text string) string {
-	words := strings.Fields(strings.ReplaceAll(text, `"`, " "))
-	if len(words) == 0 {
-		return ""
-	}
-	return words[len(words)-1]
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }

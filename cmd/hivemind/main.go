@@ -12,10 +12,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	apiconfig "github.com/hivemind-project/hivemind/apis/config"
 	"github.com/hivemind-project/hivemind/pkg/config"
 )
 
@@ -146,10 +149,20 @@ func checkArgs(cmd *cobra.Command) {
 	}
 }
 
+// usageError adds to err the nearest command or flag that there is, and where to read on.
 func usageError(cmd *cobra.Command, err error) error {
 	text := err.Error()
-	if near := cmd.SuggestionsFor(lastWord(text)); len(near) > 0 {
-		text += fmt.Sprintf("; did you mean %q?", near[0])
+	if _, command, ok := strings.Cut(text, "unknown command "); ok {
+		var known []string
+		for _, c := range cmd.Root().Commands() {
+			known = append(known, c.Name())
+		}
+		text += fmt.Sprintf(": did you mean %q?", apiconfig.Nearest(strings.Trim(command, `"`), known))
+	}
+	if _, flag, ok := strings.Cut(text, "unknown flag: --"); ok {
+		var known []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+		text += ": did you mean --" + apiconfig.Nearest(flag, known) + "?"
 	}
 	return &exitError{exitUsage, fmt.Errorf("%s\nNext: %s --help", text, cmd.CommandPath())}
 }
