@@ -84,7 +84,7 @@ $(STAGE)/hivemind-cni: FORCE
 	@CGO_ENABLED=0 $(GOBUILD) -ldflags '-s -w' -o $@ ./cmd/hivemind-cni
 
 $(STAGE)/pause.tar: FORCE
-	@hack/pauseimage/build.sh $@
+	@$(GO) run ./hack/pauseimage -o $@
 
 CONTAINERD := github.com/containerd/containerd/v2
 CONTAINERD_LDFLAGS = -s -w -X $(CONTAINERD)/version.Version=$(call version_of,$(CONTAINERD)) -X $(CONTAINERD)/version.Revision= -X $(CONTAINERD)/version.Package=$(CONTAINERD)

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/pkg/datadir"
 )
 
 const (
@@ -58,6 +59,12 @@ func Load(flags *pflag.FlagSet, environ []string) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := keep(c); err != nil {
+		return nil, err
+	}
+	if err := chooseRanges(c); err != nil {
+		return nil, err
+	}
 	config.SetDefaults(c)
 	// What a person wrote is judged before the machine is asked: it may be what sends the question astray.
 	if errs := config.Validate(c); len(errs) > 0 {
@@ -72,11 +79,32 @@ func Load(flags *pflag.FlagSet, environ []string) (*config.Config, error) {
 	return c, nil
 }
 
-// Read merges file, variables and flags, and fills nothing in.
+// Locate returns the configuration of the cluster that flags and variables point to: what it last ran with, or, where
+// nothing ever ran in its data directory, defaults. It asks the machine nothing.
+func Locate(flags *pflag.FlagSet, environ []string) (*config.Config, error) {
+	c, err := Read(flags, environ)
+	if err != nil {
+		return nil, err
+	}
+	config.SetDefaults(c)
+	kept, err := datadir.Kept(c.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	if kept != nil {
+		kept.DataDir = c.DataDir // the directory may have been moved
+		config.SetDefaults(kept)
+		return kept, nil
+	}
+	return c, nil
+}
+
+// Read merges file, variables and flags, and fills in nothing but the data directory, as an absolute path.
 func Read(flags *pflag.FlagSet, environ []string) (*config.Config, error) {
 	c := &config.Config{}
 	path, named := File(flags, environ)
-	if err := readFile(path, named, c); err != nil {
+	err := readFile(path, named, c)
+	if err != nil {
 		return nil, err
 	}
 	if err := readEnv(environ, c); err != nil {
@@ -91,12 +119,11 @@ func Read(flags *pflag.FlagSet, environ []string) (*config.Config, error) {
 			return nil, Invalid(fmt.Errorf("--%s: %w", f.Flag, err))
 		}
 	}
-	if c.DataDir != "" {
-		dir, err := filepath.Abs(c.DataDir)
-		if err != nil {
-			return nil, fmt.Errorf("resolve data directory %s: %w", c.DataDir, err)
-		}
-		c.DataDir = dir
+	if c.DataDir == "" {
+		c.DataDir = config.DefaultDataDir
+	}
+	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
+		return nil, fmt.Errorf("resolve data directory: %w", err)
 	}
 	return c, nil
 }
