@@ -58,8 +58,9 @@ type Manager struct {
 
 type state struct {
 	target   Target
+	life     context.Context // of all its probes
 	cancel   context.CancelFunc
-	alive    context.Context // ends before the rest when the pod terminates
+	alive    context.Context // of those that end before the rest when the pod terminates
 	quiesce  context.CancelFunc
 	ready    bool
 	started  bool
@@ -82,7 +83,7 @@ func (m *Manager) Start(ctx context.Context, t Target) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	alive, quiesce := context.WithCancel(ctx)
-	s := &state{target: t, cancel: cancel, alive: alive, quiesce: quiesce, liveness: true, startup: true}
+	s := &state{target: t, life: ctx, cancel: cancel, alive: alive, quiesce: quiesce, liveness: true, startup: true}
 	s.started = c.StartupProbe == nil || t.WasStarted
 	s.ready = c.ReadinessProbe == nil || t.WasReady
 	m.targets[t.ID] = s
@@ -90,16 +91,16 @@ func (m *Manager) Start(ctx context.Context, t Target) {
 		go m.run(alive, s, Startup, c.StartupProbe)
 		return
 	}
-	m.probeStarted(ctx, s)
+	m.probeStarted(s)
 }
 
 // probeStarted begins the probes of a container that has started.
-func (m *Manager) probeStarted(ctx context.Context, s *state) {
+func (m *Manager) probeStarted(s *state) {
 	if p := s.target.Container.LivenessProbe; p != nil {
 		go m.run(s.alive, s, Liveness, p)
 	}
 	if p := s.target.Container.ReadinessProbe; p != nil {
-		go m.run(ctx, s, Readiness, p)
+		go m.run(s.life, s, Readiness, p)
 	}
 }
 
@@ -200,7 +201,7 @@ func (m *Manager) run(ctx context.Context, s *state, kind Kind, spec *v1.Probe) 
 		if (outcome == probe.Failure && streak < spec.FailureThreshold) || (outcome == probe.Success && streak < spec.SuccessThreshold) {
 			continue
 		}
-		if done := m.record(ctx, s, kind, outcome == probe.Success); done {
+		if done := m.record(s, kind, outcome == probe.Success); done {
 			return
 		}
 	}
@@ -235,7 +236,7 @@ func (m *Manager) ask(ctx context.Context, s *state, kind Kind, spec *v1.Probe) 
 }
 
 // record takes a result that has reached its threshold. done means that there is nothing more to ask.
-func (m *Manager) record(ctx context.Context, s *state, kind Kind, ok bool) (done bool) {
+func (m *Manager) record(s *state, kind Kind, ok bool) (done bool) {
 	m.mu.Lock()
 	if m.targets[s.target.ID] != s {
 		m.mu.Unlock()
@@ -250,7 +251,7 @@ func (m *Manager) record(ctx context.Context, s *state, kind Kind, ok bool) (don
 	case Startup:
 		changed, s.startup, s.started, done = true, ok, ok, true
 		if ok {
-			m.probeStarted(context.WithoutCancel(ctx), s)
+			m.probeStarted(s)
 		}
 	}
 	m.mu.Unlock()
