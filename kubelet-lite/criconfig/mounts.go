@@ -6,32 +6,30 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/hivemind-project/hivemind/kubelet-lite/envvars"
 	"github.com/hivemind-project/hivemind/kubelet-lite/podnet"
-	"github.com/hivemind-project/hivemind/kubelet-lite/subpath"
+	"github.com/hivemind-project/hivemind/kubelet-lite/volume"
 )
 
-// Volume is where one of the pod's volumes is on this machine; for an image volume Image is its reference instead.
-type Volume struct {
-	HostPath string
-	ReadOnly bool
-	Image    string
+// Volumes are a pod's volumes by name: on this machine, or for image volumes the reference of the image.
+type Volumes struct {
+	Mounted map[string]volume.Mounted
+	Images  map[string]string
 }
 
 // Mounts returns a container's mounts: its volumes, and the pod's hosts file unless the container brings its own.
-func (b *Builder) Mounts(pod *v1.Pod, c *v1.Container, podIPs []string, env []envvars.Var, volumes map[string]Volume) ([]*runtimeapi.Mount, error) {
+func (b *Builder) Mounts(pod *v1.Pod, c *v1.Container, podIPs []string, env []envvars.Var, volumes Volumes) ([]*runtimeapi.Mount, error) {
 	var mounts []*runtimeapi.Mount
 	ownHosts := false
 	for i, m := range c.VolumeMounts {
 		ownHosts = ownHosts || m.MountPath == "/etc/hosts"
-		volume, ok := volumes[m.Name]
-		if !ok {
+		from, ok := volumes.Mounted[m.Name]
+		image := volumes.Images[m.Name]
+		if !ok && image == "" {
 			return nil, fmt.Errorf("cannot find volume %q to mount into container %q", m.Name, c.Name)
 		}
 		sub, err := subPathOf(m, env)
@@ -40,8 +38,8 @@ func (b *Builder) Mounts(pod *v1.Pod, c *v1.Container, podIPs []string, env []en
 		}
 		mount := &runtimeapi.Mount{
 			ContainerPath:     m.MountPath,
-			HostPath:          volume.HostPath,
-			Readonly:          m.ReadOnly || volume.ReadOnly,
+			HostPath:          from.HostPath,
+			Readonly:          m.ReadOnly || from.ReadOnly,
 			RecursiveReadOnly: m.RecursiveReadOnly != nil && *m.RecursiveReadOnly == v1.RecursiveReadOnlyEnabled,
 		}
 		if !filepath.IsAbs(mount.ContainerPath) {
@@ -51,15 +49,13 @@ func (b *Builder) Mounts(pod *v1.Pod, c *v1.Container, podIPs []string, env []en
 			return nil, err
 		}
 		switch {
-		case volume.Image != "":
-			mount.Image = &runtimeapi.ImageSpec{Image: volume.Image}
+		case image != "":
+			mount.Image = &runtimeapi.ImageSpec{Image: image}
 			mount.ImageSubPath = sub
 			mount.Readonly = true
 		case sub != "":
-			target := filepath.Join(b.PodDir(pod), "volume-subpaths", m.Name, c.Name, fmt.Sprint(i))
-			// What went wrong inside of the volume is for the log of the machine, not for the pod's author.
-			if mount.HostPath, err = subpath.Bind(volume.HostPath, sub, target); err != nil {
-				return nil, fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q", m.Name, c.Name)
+			if mount.HostPath, err = b.SubPath(pod.UID, m.Name, c.Name, i, from, sub); err != nil {
+				return nil, err
 			}
 		}
 		mounts = append(mounts, mount)
@@ -103,12 +99,6 @@ func subPathOf(m v1.VolumeMount, env []envvars.Var) (string, error) {
 		if missing != "" {
 			return "", fmt.Errorf("missing value for %q", missing)
 		}
-	}
-	if filepath.IsAbs(sub) {
-		return "", fmt.Errorf("error SubPath `%s` must not be an absolute path", sub)
-	}
-	if slices.Contains(strings.Split(filepath.ToSlash(sub), "/"), "..") {
-		return "", fmt.Errorf("unable to provision SubPath `%s`: must not contain '..'", sub)
 	}
 	return sub, nil
 }

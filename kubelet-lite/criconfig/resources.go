@@ -9,12 +9,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	resourcehelper "k8s.io/component-helpers/resource"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/hivemind-project/hivemind/kubelet-lite/cgroup"
 )
 
 const (
 	minShares   = 2
 	quotaPeriod = 100000 // microseconds
-	minQuota    = 1000
 
 	guaranteedOOMScore = -997
 	bestEffortOOMScore = 1000
@@ -74,9 +75,9 @@ func listResources(requests, limits v1.ResourceList) *runtimeapi.LinuxContainerR
 	if !ok {
 		cpu = limits[v1.ResourceCPU]
 	}
-	r.CpuShares = max(cpu.MilliValue()*1024/1000, minShares)
+	r.CpuShares = int64(cgroup.Shares(cpu.MilliValue()))
 	if limit := limits.Cpu().MilliValue(); limit > 0 {
-		r.CpuQuota = max(limit*quotaPeriod/1000, minQuota)
+		r.CpuQuota = cgroup.Quota(limit)
 	}
 	r.MemoryLimitInBytes = limits.Memory().Value()
 	return r
@@ -87,7 +88,7 @@ func oomScore(pod *v1.Pod, container *v1.Container, capacity int64) int64 {
 	if pod.Spec.PriorityClassName == "system-node-critical" {
 		return guaranteedOOMScore
 	}
-	switch QOSClass(pod) {
+	switch cgroup.QOSClass(pod) {
 	case v1.PodQOSGuaranteed:
 		return guaranteedOOMScore
 	case v1.PodQOSBestEffort:
@@ -109,42 +110,6 @@ func oomScore(pod *v1.Pod, container *v1.Container, capacity int64) int64 {
 	}
 	score := 1000 - 1000*request/capacity
 	return min(max(score, 1000+guaranteedOOMScore), bestEffortOOMScore-1)
-}
-
-// QOSClass is the class that the API server recorded, or else the one that follows from the containers' resources.
-func QOSClass(pod *v1.Pod) v1.PodQOSClass {
-	if pod.Status.QOSClass != "" {
-		return pod.Status.QOSClass
-	}
-	if r := pod.Spec.Resources; r != nil && (len(r.Requests) > 0 || len(r.Limits) > 0) {
-		return classOf([]v1.ResourceRequirements{*r})
-	}
-	var all []v1.ResourceRequirements
-	for _, list := range [][]v1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
-		for _, c := range list {
-			all = append(all, c.Resources)
-		}
-	}
-	return classOf(all)
-}
-
-func classOf(all []v1.ResourceRequirements) v1.PodQOSClass {
-	any, guaranteed := false, true
-	for _, r := range all {
-		for _, name := range []v1.ResourceName{v1.ResourceCPU, v1.ResourceMemory} {
-			limit, request := r.Limits[name], r.Requests[name]
-			any = any || !limit.IsZero() || !request.IsZero()
-			guaranteed = guaranteed && !limit.IsZero() && (request.IsZero() || request.Cmp(limit) == 0)
-		}
-	}
-	switch {
-	case !any:
-		return v1.PodQOSBestEffort
-	case guaranteed:
-		return v1.PodQOSGuaranteed
-	default:
-		return v1.PodQOSBurstable
-	}
 }
 
 // pageSize writes a huge page size as the kernel's cgroup files do: 2Mi is 2MB.

@@ -8,15 +8,16 @@ package criconfig
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	kubetypes "k8s.io/kubelet/pkg/types"
 
-	"maps"
-
 	"github.com/hivemind-project/hivemind/kubelet-lite/podnet"
+	"github.com/hivemind-project/hivemind/kubelet-lite/volume"
 )
 
 // Builder builds configurations for the pods of one node.
@@ -27,6 +28,8 @@ type Builder struct {
 	MemoryCapacity int64 // bytes
 	// CgroupParent names the cgroup that a pod's containers are to be in; nil leaves that to the runtime.
 	CgroupParent func(*v1.Pod) string
+	// SubPath returns where a part of a volume is for one mount of a container: volume.Manager's method.
+	SubPath func(pod types.UID, volume, container string, index int, from volume.Mounted, subPath string) (string, error)
 }
 
 // PodDir is where a pod's own files are.

@@ -14,6 +14,8 @@ import (
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	corelisters "k8s.io/client-go/listers/core/v1"
+
+	"github.com/hivemind-project/hivemind/kubelet-lite/volume"
 )
 
 // Objects is where ConfigMaps and Secrets come from.
@@ -129,7 +131,11 @@ func (s *scope) value(env v1.EnvVar) (value string, present bool, err error) {
 		if s.resolver.Allocatable != nil {
 			allocatable = s.resolver.Allocatable()
 		}
-		value, err = ResourceField(s.pod, s.container, from.ResourceFieldRef, allocatable)
+		name := from.ResourceFieldRef.ContainerName
+		if name == "" {
+			name = s.container.Name
+		}
+		value, err = volume.ResourceValue(s.pod, from.ResourceFieldRef, name, allocatable)
 		return value, true, err
 	case from.ConfigMapKeyRef != nil:
 		ref := from.ConfigMapKeyRef

@@ -21,15 +21,22 @@ import (
 	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
 	"github.com/hivemind-project/hivemind/kubelet-lite/prober"
 	"github.com/hivemind-project/hivemind/kubelet-lite/status"
+	"github.com/hivemind-project/hivemind/kubelet-lite/volume"
 )
 
 // Volumes mounts what pods need. Every method may be repeated.
 type Volumes interface {
 	// Mount returns where each of the pod's volumes is, by name.
-	Mount(ctx context.Context, pod *v1.Pod) (map[string]criconfig.Volume, error)
+	Mount(ctx context.Context, pod *v1.Pod) (map[string]volume.Mounted, error)
 	// Refresh brings the content of ConfigMaps, Secrets, tokens and the downward API up to date.
 	Refresh(ctx context.Context, pod *v1.Pod) error
 	Unmount(ctx context.Context, podUID types.UID) error
+}
+
+// Objects follows the ConfigMaps and Secrets that pods refer to. Every method may be repeated.
+type Objects interface {
+	Register(pod *v1.Pod)
+	Unregister(pod *v1.Pod)
 }
 
 // Cgroups bounds pods as a whole. Every method may be repeated.
@@ -50,6 +57,7 @@ type Deps struct {
 	Cache          *pleg.Cache
 	Images         *images.Puller
 	Volumes        Volumes
+	Objects        Objects
 	Cgroups        Cgroups
 	Builder        *criconfig.Builder
 	Env            *envvars.Resolver

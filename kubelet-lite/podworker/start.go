@@ -39,7 +39,7 @@ func (w *worker) startContainer(ctx context.Context, turn *turn, pod *v1.Pod, ru
 		}
 		return max(delay-w.m.Clock.Since(latest.FinishedAt), time.Millisecond)
 	}
-	image, volumes, after, ok := w.images(ctx, pod, sandbox, s)
+	image, volumes, after, ok := w.images(pod, sandbox, s)
 	if !ok {
 		return after
 	}
@@ -86,31 +86,31 @@ func (w *worker) startContainer(ctx context.Context, turn *turn, pod *v1.Pod, ru
 }
 
 // images ensures a container's image and those of its image volumes.
-func (w *worker) images(ctx context.Context, pod *v1.Pod, sandbox *runtimeapi.PodSandboxConfig, s start) (criconfig.Image, map[string]criconfig.Volume, time.Duration, bool) {
+func (w *worker) images(pod *v1.Pod, sandbox *runtimeapi.PodSandboxConfig, s start) (criconfig.Image, criconfig.Volumes, time.Duration, bool) {
 	c := s.container
-	result := w.m.Images.Ensure(w.m.ctx, pod, reference(pod, c, s.kind), c.Image, c.ImagePullPolicy, sandbox)
-	if result.Ref == "" {
-		return criconfig.Image{}, nil, w.noImage(pod, s, result), false
+	volumes := criconfig.Volumes{Mounted: w.volumes, Images: map[string]string{}}
+	ensure := func(image string, policy v1.PullPolicy) (images.Result, time.Duration, bool) {
+		r := w.m.Images.Ensure(w.m.ctx, pod, reference(pod, c, s.kind), image, policy, sandbox)
+		if r.Ref == "" {
+			return r, w.noImage(pod, s, r), false
+		}
+		return r, 0, true
 	}
-	volumes := w.volumes
+	own, after, ok := ensure(c.Image, c.ImagePullPolicy)
+	if !ok {
+		return criconfig.Image{}, volumes, after, false
+	}
 	for _, v := range pod.Spec.Volumes {
 		if v.Image == nil || !mounts(c, v.Name) {
 			continue
 		}
-		extra := w.m.Images.Ensure(w.m.ctx, pod, reference(pod, c, s.kind), v.Image.Reference, v.Image.PullPolicy, sandbox)
-		if extra.Ref == "" {
-			return criconfig.Image{}, nil, w.noImage(pod, s, extra), false
+		extra, after, ok := ensure(v.Image.Reference, v.Image.PullPolicy)
+		if !ok {
+			return criconfig.Image{}, volumes, after, false
 		}
-		if _, ok := volumes[v.Name]; !ok || volumes[v.Name].Image == "" {
-			copied := make(map[string]criconfig.Volume, len(volumes)+1)
-			for name, volume := range volumes {
-				copied[name] = volume
-			}
-			volumes = copied
-		}
-		volumes[v.Name] = criconfig.Volume{Image: extra.Ref, ReadOnly: true}
+		volumes.Images[v.Name] = extra.Ref
 	}
-	return criconfig.Image{Ref: result.Ref, UID: result.UID, Username: result.Username}, volumes, 0, true
+	return criconfig.Image{Ref: own.Ref, UID: own.UID, Username: own.Username}, volumes, 0, true
 }
 
 // noImage shows why there is no image yet.
@@ -127,14 +127,14 @@ func (w *worker) noImage(pod *v1.Pod, s start, r images.Result) time.Duration {
 }
 
 // configure makes the container's configuration; its error is what the container's status says.
-func (w *worker) configure(pod *v1.Pod, runtime *pleg.Pod, s start, image criconfig.Image, volumes map[string]criconfig.Volume, restarts int, target string) (*runtimeapi.ContainerConfig, error) {
+func (w *worker) configure(pod *v1.Pod, runtime *pleg.Pod, s start, image criconfig.Image, volumes criconfig.Volumes, restarts int, target string) (*runtimeapi.ContainerConfig, error) {
 	c := s.container
 	ips := runtime.IPs()
 	if pod.Spec.HostNetwork {
 		ips = w.m.HostIPs
 	}
-	paths := make(map[string]string, len(volumes))
-	for name, v := range volumes {
+	paths := make(map[string]string, len(volumes.Mounted))
+	for name, v := range volumes.Mounted {
 		paths[name] = v.HostPath
 	}
 	env, err := w.m.Env.Environment(pod, c, ips, paths)

@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -15,6 +17,7 @@ import (
 	"github.com/hivemind-project/hivemind/kubelet-lite/criconfig"
 	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
 	"github.com/hivemind-project/hivemind/kubelet-lite/prober"
+	"github.com/hivemind-project/hivemind/kubelet-lite/volume"
 )
 
 // refreshPeriod is how often the content of a running pod's volumes is compared with its sources.
@@ -22,6 +25,10 @@ const refreshPeriod = 60 * time.Second
 
 // sync brings a living pod closer to its spec.
 func (w *worker) sync(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) time.Duration {
+	if w.registered != pod && w.m.Objects != nil {
+		w.m.Objects.Register(pod)
+		w.registered = pod
+	}
 	w.report(pod, false)
 	a := plan(pod, runtime, world{failed: w.m.Prober.Failed, started: w.m.Prober.Started, stopping: w.isStopping, force: w.force})
 	if a.finished {
@@ -63,18 +70,9 @@ func (w *worker) bringUp(ctx context.Context, turn *turn, pod *v1.Pod, runtime *
 		w.cgroup = true
 	}
 	if w.volumes == nil {
-		volumes, err := w.m.Volumes.Mount(w.starting, pod)
-		if err != nil {
-			if w.starting.Err() == nil {
-				w.event(pod, v1.EventTypeWarning, "FailedMount", err.Error())
-			}
+		if err := w.mount(w.starting, pod); err != nil {
 			return 0, err
 		}
-		if volumes == nil {
-			volumes = map[string]criconfig.Volume{}
-		}
-		w.volumes, w.refreshed = volumes, w.m.Clock.Now()
-		delete(w.told, "FailedMount")
 	}
 	config, warning, err := w.m.Builder.Sandbox(pod, a.attempt)
 	if err != nil {
@@ -110,6 +108,36 @@ func (w *worker) bringUp(ctx context.Context, turn *turn, pod *v1.Pod, runtime *
 		after = sooner(after, w.startContainer(ctx, turn, pod, runtime, config, a.sandboxID, s))
 	}
 	return after, nil
+}
+
+// mount brings the pod's volumes, with an event for each that cannot be brought.
+func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
+	volumes, err := w.m.Volumes.Mount(ctx, pod)
+	if err != nil {
+		if w.starting.Err() == nil {
+			w.mountEvents(pod, err)
+		}
+		return fmt.Errorf("mount volumes: %w", err)
+	}
+	if volumes == nil {
+		volumes = map[string]volume.Mounted{}
+	}
+	w.volumes, w.refreshed = volumes, w.m.Clock.Now()
+	maps.DeleteFunc(w.told, func(kind, _ string) bool { return strings.HasPrefix(kind, "FailedMount") })
+	return nil
+}
+
+func (w *worker) mountEvents(pod *v1.Pod, err error) {
+	failed := volume.Errors(err)
+	for _, e := range failed {
+		if key := "FailedMount " + e.Volume; w.told[key] != e.Error() {
+			w.told[key] = e.Error()
+			w.m.Recorder.Event(pod, v1.EventTypeWarning, "FailedMount", e.Error())
+		}
+	}
+	if len(failed) == 0 {
+		w.event(pod, v1.EventTypeWarning, "FailedMount", err.Error())
+	}
 }
 
 // clearSandboxes ends what is left of earlier sandboxes before there is a new one. left means that containers still run.
@@ -224,12 +252,9 @@ func (w *worker) refresh(ctx context.Context, pod *v1.Pod) time.Duration {
 			return 0
 		}
 		// Found running after a restart: mounting again only completes what is known of it.
-		volumes, err := w.m.Volumes.Mount(ctx, pod)
-		if err != nil {
-			w.event(pod, v1.EventTypeWarning, "FailedMount", err.Error())
+		if err := w.mount(ctx, pod); err != nil {
 			return w.backOffAgain()
 		}
-		w.volumes, w.refreshed = volumes, w.m.Clock.Now()
 	}
 	if !hasProjected(pod) {
 		return 0
@@ -239,7 +264,7 @@ func (w *worker) refresh(ctx context.Context, pod *v1.Pod) time.Duration {
 	}
 	w.refreshed = w.m.Clock.Now()
 	if err := w.m.Volumes.Refresh(ctx, pod); err != nil {
-		w.event(pod, v1.EventTypeWarning, "FailedMount", err.Error())
+		w.mountEvents(pod, err)
 	}
 	return refreshPeriod
 }

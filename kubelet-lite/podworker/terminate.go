@@ -15,7 +15,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
-	"github.com/hivemind-project/hivemind/kubelet-lite/subpath"
 )
 
 const settleTimeout = 10 * time.Second
@@ -92,11 +91,11 @@ func (w *worker) release(ctx context.Context, pod *v1.Pod) error {
 	for _, c := range w.m.Cache.Get(w.uid).Containers {
 		w.message(c)
 	}
-	if err := subpath.Cleanup(w.m.Builder.PodDir(pod)); err != nil {
-		return err
-	}
 	if err := w.m.Volumes.Unmount(ctx, w.uid); err != nil {
 		return fmt.Errorf("unmount volumes: %w", err)
+	}
+	if w.m.Objects != nil {
+		w.m.Objects.Unregister(pod)
 	}
 	if w.m.Cgroups != nil {
 		if err := w.m.Cgroups.Remove(w.uid); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/hivemind-project/hivemind/kubelet-lite/criconfig"
 	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
 	"github.com/hivemind-project/hivemind/kubelet-lite/status"
+	"github.com/hivemind-project/hivemind/kubelet-lite/volume"
 )
 
 // stage of a pod's life; it only grows.
@@ -53,9 +54,10 @@ type worker struct {
 	waiting     map[string]status.Waiting
 	told        map[string]string // the last event of a kind, so that it is not repeated at every try
 	force       map[string]bool
-	messages    map[string]string // termination messages, by container id
-	volumes     map[string]criconfig.Volume
+	messages    map[string]string         // termination messages, by container id
+	volumes     map[string]volume.Mounted // nil until they are mounted
 	cgroup      bool
+	registered  *v1.Pod // as it was when what it refers to was last registered
 	retry       time.Duration
 	refreshed   time.Time
 }

@@ -9,7 +9,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/hivemind-project/hivemind/kubelet-lite/criconfig"
+	"github.com/hivemind-project/hivemind/kubelet-lite/cgroup"
 	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
 )
 
@@ -39,7 +39,7 @@ type Input struct {
 func Generate(in Input) v1.PodStatus {
 	pod, old := in.Pod, in.Old
 	s := v1.PodStatus{
-		QOSClass:                    criconfig.QOSClass(pod),
+		QOSClass:                    cgroup.QOSClass(pod),
 		ObservedGeneration:          pod.Generation,
 		StartTime:                   old.StartTime,
 		NominatedNodeName:           old.NominatedNodeName,
@@ -76,7 +76,7 @@ func Generate(in Input) v1.PodStatus {
 // Reject is the status of a pod that this node does not admit.
 func Reject(pod *v1.Pod, reason, message string, now metav1.Time) v1.PodStatus {
 	s := *pod.Status.DeepCopy()
-	s.QOSClass = criconfig.QOSClass(pod)
+	s.QOSClass = cgroup.QOSClass(pod)
 	s.ObservedGeneration = pod.Generation
 	s.Phase, s.Reason, s.Message = v1.PodFailed, reason, "Pod was rejected: "+message
 	if s.StartTime == nil {
