@@ -28,11 +28,13 @@ func (l *Loopback) SetHandler(h http.Handler) { l.handler.Store(&h) }
 // Config is what client-go needs to be a client that acts as who. It speaks protobuf and is not throttled.
 func (l *Loopback) Config(who user.Info) *rest.Config {
 	return &rest.Config{
-		Host:          "http://loopback",
-		Transport:     &loopbackTransport{l, who},
-		QPS:           -1,
-		UserAgent:     "hivemindd",
-		ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeProtobuf, AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON},
+		Host:      "http://loopback",
+		Transport: &loopbackTransport{l, who},
+		QPS:       -1,
+		UserAgent: "hivemindd",
+		// Warnings are for people; what this process uses it uses knowingly.
+		WarningHandler: rest.NoWarnings{},
+		ContentConfig:  rest.ContentConfig{ContentType: runtime.ContentTypeProtobuf, AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON},
 	}
 }
 

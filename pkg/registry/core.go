@@ -34,6 +34,7 @@ func coreRows() []*Resource {
 			Resource: "nodes", Singular: "node", ShortNames: []string{"no"}, Cluster: true,
 			List:   func() runtime.Object { return &corev1.NodeList{} },
 			Status: true, SetDefaults: core.SetDefaultsNode,
+			PrepareForCreate: core.PrepareNodeForCreate, PrepareForUpdate: core.PrepareNodeForUpdate,
 			Validate: core.ValidateNode, ValidateUpdate: core.ValidateNodeUpdate, ValidateStatusUpdate: core.ValidateNodeStatusUpdate,
 			Fields: func(n *corev1.Node) fields.Set {
 				return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
@@ -44,7 +45,8 @@ func coreRows() []*Resource {
 			List:   func() runtime.Object { return &corev1.PodList{} },
 			Status: true, Generation: true, SetDefaults: core.SetDefaultsPod,
 			PrepareForCreate: core.PreparePodForCreate, PrepareForUpdate: core.PreparePodForUpdate,
-			Validate: core.ValidatePod, ValidateUpdate: core.ValidatePodUpdate, ValidateStatusUpdate: core.ValidatePodStatusUpdate,
+			PrepareForStatusUpdate: core.PreparePodForStatusUpdate,
+			Validate:               core.ValidatePod, ValidateUpdate: core.ValidatePodUpdate, ValidateStatusUpdate: core.ValidatePodStatusUpdate,
 			Fields: podFields, GracePeriod: podGracePeriod,
 		}.in(v1, "Pod"),
 		Kind[corev1.Service]{
@@ -70,26 +72,29 @@ func coreRows() []*Resource {
 		Kind[corev1.Secret]{
 			Resource: "secrets", Singular: "secret",
 			List:        func() runtime.Object { return &corev1.SecretList{} },
-			SetDefaults: core.SetDefaultsSecret, PrepareForCreate: core.PrepareSecretForCreate, PrepareForUpdate: core.PrepareSecretForUpdate,
+			SetDefaults: core.SetDefaultsSecret, PrepareForUpdate: core.PrepareSecretForUpdate,
 			Validate: core.ValidateSecret, ValidateUpdate: core.ValidateSecretUpdate,
 			Fields: func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} },
 		}.in(v1, "Secret"),
 		Kind[corev1.ServiceAccount]{
 			Resource: "serviceaccounts", Singular: "serviceaccount", ShortNames: []string{"sa"},
-			List:     func() runtime.Object { return &corev1.ServiceAccountList{} },
+			List:             func() runtime.Object { return &corev1.ServiceAccountList{} },
+			PrepareForCreate: core.PrepareServiceAccountForCreate, PrepareForUpdate: core.PrepareServiceAccountForUpdate,
 			Validate: core.ValidateServiceAccount, ValidateUpdate: core.ValidateServiceAccountUpdate,
 		}.in(v1, "ServiceAccount"),
 		Kind[corev1.PersistentVolume]{
 			Resource: "persistentvolumes", Singular: "persistentvolume", ShortNames: []string{"pv"}, Cluster: true,
 			List:   func() runtime.Object { return &corev1.PersistentVolumeList{} },
 			Status: true, SetDefaults: core.SetDefaultsPersistentVolume, PrepareForCreate: core.PreparePersistentVolumeForCreate,
-			Validate: core.ValidatePersistentVolume, ValidateUpdate: core.ValidatePersistentVolumeUpdate, ValidateStatusUpdate: core.ValidatePersistentVolumeStatusUpdate,
+			PrepareForStatusUpdate: core.PreparePersistentVolumeForStatusUpdate,
+			Validate:               core.ValidatePersistentVolume, ValidateUpdate: core.ValidatePersistentVolumeUpdate, ValidateStatusUpdate: core.ValidatePersistentVolumeStatusUpdate,
 		}.in(v1, "PersistentVolume"),
 		Kind[corev1.PersistentVolumeClaim]{
 			Resource: "persistentvolumeclaims", Singular: "persistentvolumeclaim", ShortNames: []string{"pvc"},
 			List:   func() runtime.Object { return &corev1.PersistentVolumeClaimList{} },
 			Status: true, SetDefaults: core.SetDefaultsPersistentVolumeClaim, PrepareForCreate: core.PreparePersistentVolumeClaimForCreate,
-			Validate: core.ValidatePersistentVolumeClaim, ValidateUpdate: core.ValidatePersistentVolumeClaimUpdate,
+			PrepareForUpdate: core.PreparePersistentVolumeClaimForUpdate,
+			Validate:         core.ValidatePersistentVolumeClaim, ValidateUpdate: core.ValidatePersistentVolumeClaimUpdate,
 			ValidateStatusUpdate: core.ValidatePersistentVolumeClaimStatusUpdate,
 		}.in(v1, "PersistentVolumeClaim"),
 		Kind[corev1.Event]{
@@ -117,6 +122,7 @@ func coreRows() []*Resource {
 			Resource: "replicationcontrollers", Singular: "replicationcontroller", ShortNames: []string{"rc"}, Categories: []string{"all"},
 			List:   func() runtime.Object { return &corev1.ReplicationControllerList{} },
 			Status: true, Generation: true, Orphan: true, SetDefaults: core.SetDefaultsReplicationController,
+			PrepareForCreate: core.PrepareReplicationControllerForCreate, PrepareForUpdate: core.PrepareReplicationControllerForUpdate,
 			Validate: core.ValidateReplicationController, ValidateUpdate: core.ValidateReplicationControllerUpdate,
 			ValidateStatusUpdate: core.ValidateReplicationControllerStatusUpdate,
 			Fields: func(rc *corev1.ReplicationController) fields.Set {

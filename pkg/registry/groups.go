@@ -38,12 +38,14 @@ func appsRows() []*Resource {
 			Resource: "deployments", Singular: "deployment", ShortNames: []string{"deploy"}, Categories: []string{"all"},
 			List:   func() runtime.Object { return &appsv1.DeploymentList{} },
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsDeployment,
+			PrepareForCreate: apps.PrepareDeploymentForCreate, PrepareForUpdate: apps.PrepareDeploymentForUpdate,
 			Validate: apps.ValidateDeployment, ValidateUpdate: apps.ValidateDeploymentUpdate, ValidateStatusUpdate: apps.ValidateDeploymentStatusUpdate,
 		}.in(v1, "Deployment"),
 		Kind[appsv1.ReplicaSet]{
 			Resource: "replicasets", Singular: "replicaset", ShortNames: []string{"rs"}, Categories: []string{"all"},
 			List:   func() runtime.Object { return &appsv1.ReplicaSetList{} },
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsReplicaSet,
+			PrepareForCreate: apps.PrepareReplicaSetForCreate, PrepareForUpdate: apps.PrepareReplicaSetForUpdate,
 			Validate: apps.ValidateReplicaSet, ValidateUpdate: apps.ValidateReplicaSetUpdate, ValidateStatusUpdate: apps.ValidateReplicaSetStatusUpdate,
 			Fields: func(rs *appsv1.ReplicaSet) fields.Set {
 				return fields.Set{"status.replicas": strconv.Itoa(int(rs.Status.Replicas))}
@@ -53,12 +55,14 @@ func appsRows() []*Resource {
 			Resource: "statefulsets", Singular: "statefulset", ShortNames: []string{"sts"}, Categories: []string{"all"},
 			List:   func() runtime.Object { return &appsv1.StatefulSetList{} },
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsStatefulSet,
+			PrepareForCreate: apps.PrepareStatefulSetForCreate, PrepareForUpdate: apps.PrepareStatefulSetForUpdate,
 			Validate: apps.ValidateStatefulSet, ValidateUpdate: apps.ValidateStatefulSetUpdate, ValidateStatusUpdate: apps.ValidateStatefulSetStatusUpdate,
 		}.in(v1, "StatefulSet"),
 		Kind[appsv1.DaemonSet]{
 			Resource: "daemonsets", Singular: "daemonset", ShortNames: []string{"ds"}, Categories: []string{"all"},
 			List:   func() runtime.Object { return &appsv1.DaemonSetList{} },
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsDaemonSet,
+			PrepareForCreate: apps.PrepareDaemonSetForCreate, PrepareForUpdate: apps.PrepareDaemonSetForUpdate,
 			Validate: apps.ValidateDaemonSet, ValidateUpdate: apps.ValidateDaemonSetUpdate, ValidateStatusUpdate: apps.ValidateDaemonSetStatusUpdate,
 		}.in(v1, "DaemonSet"),
 		Kind[appsv1.ControllerRevision]{
@@ -115,9 +119,10 @@ func smallGroupRows() []*Resource {
 			Validate: coordination.ValidateLease, ValidateUpdate: coordination.ValidateLeaseUpdate,
 		}.in(coordinationv1.SchemeGroupVersion, "Lease"),
 		Kind[discoveryv1.EndpointSlice]{
-			Resource: "endpointslices", Singular: "endpointslice", Generation: true,
+			Resource: "endpointslices", Singular: "endpointslice", Generation: true, Changed: discovery.EndpointSliceChanged,
 			List:        func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
-			SetDefaults: discovery.SetDefaultsEndpointSlice, Validate: discovery.ValidateEndpointSlice, ValidateUpdate: discovery.ValidateEndpointSliceUpdate,
+			SetDefaults: discovery.SetDefaultsEndpointSlice, PrepareForCreate: discovery.PrepareEndpointSliceForCreate, PrepareForUpdate: discovery.PrepareEndpointSliceForUpdate,
+			Validate: discovery.ValidateEndpointSlice, ValidateUpdate: discovery.ValidateEndpointSliceUpdate,
 		}.in(discoveryv1.SchemeGroupVersion, "EndpointSlice"),
 		Kind[schedulingv1.PriorityClass]{
 			Resource: "priorityclasses", Singular: "priorityclass", ShortNames: []string{"pc"}, Cluster: true, Generation: true,

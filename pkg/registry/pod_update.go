@@ -36,7 +36,7 @@ type podPartStrategy struct {
 func (s podPartStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
 	s.prepare(obj.(*corev1.Pod), old.(*corev1.Pod))
 	generation := old.(*corev1.Pod).Generation
-	if !sameSpec(obj, old) {
+	if s.row.changed(obj, old) {
 		generation++
 	}
 	obj.(*corev1.Pod).Generation = generation

@@ -43,8 +43,9 @@ type Kind[T any] struct {
 
 	// Status says that the kind has a status subresource.
 	Status bool
-	// Generation says that metadata.generation counts changes of the spec.
+	// Generation says that metadata.generation counts changes of the spec, or what Changed says is a change.
 	Generation bool
+	Changed    func(new, old *T) bool
 	// CreateOnUpdate lets a PUT create the object.
 	CreateOnUpdate bool
 	// NeedsResourceVersion refuses updates that carry no resourceVersion.
@@ -76,6 +77,7 @@ type Resource struct {
 	prepareForCreate     func(runtime.Object)
 	prepareForUpdate     func(obj, old runtime.Object)
 	prepareForStatus     func(obj, old runtime.Object)
+	changed              func(obj, old runtime.Object) bool
 	validate             func(runtime.Object) field.ErrorList
 	validateUpdate       func(obj, old runtime.Object) field.ErrorList
 	validateStatusUpdate func(obj, old runtime.Object) field.ErrorList
@@ -119,6 +121,10 @@ func (k Kind[T]) in(gv schema.GroupVersion, name string) *Resource {
 		setDefaults: one(k.SetDefaults), prepareForCreate: one(k.PrepareForCreate),
 		validateUpdate: errs(k.ValidateUpdate), validateStatusUpdate: errs(k.ValidateStatusUpdate),
 		ttl: k.TTL, gcPolicy: rest.DeleteDependents,
+	}
+	r.changed = specChanged
+	if k.Changed != nil {
+		r.changed = func(obj, old runtime.Object) bool { return k.Changed(typed(obj), typed(old)) }
 	}
 	if k.Orphan {
 		r.gcPolicy = rest.OrphanDependents

@@ -156,12 +156,13 @@ func (u *scaleUpdate) UpdatedObject(ctx context.Context, old runtime.Object) (ru
 		return nil, errors.NewInvalid(scaleKind.GroupKind(), s.Name,
 			field.ErrorList{field.Invalid(field.NewPath("spec", "replicas"), s.Spec.Replicas, "must be greater than or equal to 0")})
 	}
-	m := old.(metav1.Object)
+	scaledObject := old.DeepCopyObject()
+	m := scaledObject.(metav1.Object)
 	if s.ResourceVersion != "" && s.ResourceVersion != m.GetResourceVersion() {
 		return nil, errors.NewConflict(u.scales.store.row.GroupResource(), s.Name,
 			fmt.Errorf("the object has been modified; please apply your changes to the latest version and try again"))
 	}
-	size, err := scaleOf(old)
+	size, err := scaleOf(scaledObject)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +172,7 @@ func (u *scaleUpdate) UpdatedObject(ctx context.Context, old runtime.Object) (ru
 		return nil, err
 	}
 	m.SetManagedFields(entries)
-	return old, nil
+	return scaledObject, nil
 }
 
 var (

@@ -116,7 +116,7 @@ func (n *serviceNumbers) beginUpdate(_ context.Context, obj, old runtime.Object,
 func (n *serviceNumbers) begin(svc, was *corev1.Service, dryRun []string) (genericregistry.FinishFunc, error) {
 	held := numbersOf(was)
 	var taken numbers
-	if errs := n.allocate(svc, held, &taken); len(errs) > 0 {
+	if errs := n.allocate(svc, was, held, &taken); len(errs) > 0 {
 		n.release(taken)
 		return nil, errors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), svc.Name, errs)
 	}
@@ -134,15 +134,18 @@ func (n *serviceNumbers) begin(svc, was *corev1.Service, dryRun []string) (gener
 }
 
 // allocate fills in svc; what it took from the ranges is added to taken, also where it fails.
-func (n *serviceNumbers) allocate(svc *corev1.Service, held numbers, taken *numbers) field.ErrorList {
+func (n *serviceNumbers) allocate(svc, was *corev1.Service, held numbers, taken *numbers) field.ErrorList {
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
 	if errs := setFamilies(svc); len(errs) > 0 {
 		return errs
 	}
-	if errs := n.allocateIP(svc, held, taken); len(errs) > 0 {
-		return errs
+	// An address is for life: validation refuses to change it, so only a service that had none gets one.
+	if was.Spec.Type == corev1.ServiceTypeExternalName || svc.Spec.ClusterIP == "" {
+		if errs := n.allocateIP(svc, taken); len(errs) > 0 {
+			return errs
+		}
 	}
 	return n.allocatePorts(svc, held, taken)
 }
@@ -182,7 +185,7 @@ func selectorlessHeadless(svc *corev1.Service) bool {
 	return svc.Spec.ClusterIP == corev1.ClusterIPNone && len(svc.Spec.Selector) == 0
 }
 
-func (n *serviceNumbers) allocateIP(svc *corev1.Service, held numbers, taken *numbers) field.ErrorList {
+func (n *serviceNumbers) allocateIP(svc *corev1.Service, taken *numbers) field.ErrorList {
 	spec := &svc.Spec
 	if len(spec.ClusterIPs) == 0 && spec.ClusterIP != "" {
 		spec.ClusterIPs = []string{spec.ClusterIP}
@@ -192,7 +195,7 @@ func (n *serviceNumbers) allocateIP(svc *corev1.Service, held numbers, taken *nu
 	}
 	path := field.NewPath("spec", "clusterIPs")
 	switch {
-	case spec.ClusterIP == corev1.ClusterIPNone || slices.Contains(held.ips, spec.ClusterIP):
+	case spec.ClusterIP == corev1.ClusterIPNone:
 		return nil
 	case spec.ClusterIP != "":
 		if err := n.addresses.Take(spec.ClusterIP); err != nil {

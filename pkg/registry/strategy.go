@@ -66,7 +66,7 @@ func (s strategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
 		return
 	}
 	generation := old.(metav1.Object).GetGeneration()
-	if !sameSpec(obj, old) {
+	if s.row.changed(obj, old) {
 		generation++
 	}
 	obj.(metav1.Object).SetGeneration(generation)
@@ -140,11 +140,11 @@ func part(obj runtime.Object, name string) reflect.Value {
 	return reflect.ValueOf(obj).Elem().FieldByName(name)
 }
 
-// sameSpec compares what the client asked for: the spec, or all but metadata and status where a kind has no spec.
-func sameSpec(a, b runtime.Object) bool {
+// specChanged compares what the client asked for: the spec, or all but metadata and status where a kind has no spec.
+func specChanged(a, b runtime.Object) bool {
 	va, vb := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
 	if spec := va.FieldByName("Spec"); spec.IsValid() {
-		return apiequality.Semantic.DeepEqual(spec.Interface(), vb.FieldByName("Spec").Interface())
+		return !apiequality.Semantic.DeepEqual(spec.Interface(), vb.FieldByName("Spec").Interface())
 	}
 	for i := range va.NumField() {
 		switch va.Type().Field(i).Name {
@@ -152,10 +152,10 @@ func sameSpec(a, b runtime.Object) bool {
 			continue
 		}
 		if !apiequality.Semantic.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
-			return false
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 var (

@@ -101,7 +101,7 @@ func (s *Server) authorizers() (*rbac.Authorizer, authorizer.Authorizer, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	nodes, err := node.New(s.informers)
+	nodes, err := node.NewAuthorizer(s.informers.Core().V1().Pods(), s.informers.Core().V1().PersistentVolumes(), nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -129,7 +129,7 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer) ([
 	return []admission.Interface{
 		namespaces,
 		plugins.NewServiceAccount(client, core.ServiceAccounts().Lister()),
-		node.NewRestriction(core.Pods().Lister(), core.Nodes().Lister()),
+		node.NewRestriction(core.Pods().Lister(), core.Nodes().Lister(), nil, all),
 		plugins.NewPriority(s.informers.Scheduling().V1().PriorityClasses().Lister()),
 		plugins.NewDefaultTolerationSeconds(),
 		plugins.NewDefaultStorageClass(s.informers.Storage().V1().StorageClasses().Lister()),

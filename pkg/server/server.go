@@ -99,7 +99,7 @@ func (s *Server) writeKubeconfig() error {
 	if err != nil {
 		return err
 	}
-	path := s.config.Path("pki", "admin.kubeconfig")
+	path := s.config.AdminKubeconfig()
 	if old, err := os.ReadFile(path); err == nil && string(old) == string(text) {
 		return nil
 	}

@@ -114,9 +114,7 @@ func Start(ctx context.Context, opts Options) (*Etcd, error) {
 		WatchProgressNotifyInterval: 10 * time.Minute,
 		DowngradeCheckTime:          time.Hour,
 		StrictReconfigCheck:         true,
-		AuthToken:                   "simple",
-		BcryptCost:                  10,
-		TokenTTL:                    300,
+		BcryptCost:                  10, // of passwords that nobody has; etcd complains of none
 		PreVote:                     true,
 		UnsafeNoFsync:               opts.UnsafeNoFsync,
 		MaxLearners:                 1,

@@ -23,8 +23,12 @@ func (c klogCore) With(fields []zapcore.Field) zapcore.Core {
 	return klogCore{c.LevelEnabler, append(c.fields[:len(c.fields):len(c.fields)], fields...)}
 }
 
+// expected are messages of every first start: the schema version is known once the first entry has been applied, and etcd
+// asks again.
+var expected = map[string]bool{"Failed to detect schema version": true, "failed to update storage version": true, "failed to update cluster version": true}
+
 func (c klogCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(entry.Level) {
+	if c.Enabled(entry.Level) && !expected[entry.Message] {
 		return checked.AddCore(entry, c)
 	}
 	return checked

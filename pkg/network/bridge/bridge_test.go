@@ -194,4 +194,3 @@ func tableExists(t *testing.T, name string) bool {
 	}
 	return false
 }
-

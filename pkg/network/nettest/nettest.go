@@ -228,7 +228,7 @@ func (n *NS) ServeUDP(address, name string) {
 func (n *NS) Dial(network, address string) (net.Conn, error) {
 	var c net.Conn
 	err := n.Do(func() (err error) {
-		c, err = net.DialTimeout(network, address, 2*time.Second)
+		c, err = net.DialTimeout(network, address, time.Second)
 		return err
 	})
 	return c, err
