@@ -373,6 +373,10 @@ func (p *Proxy) portsOf(svc *corev1.Service, here place) ([]*appliedPort, error)
 func (p *Proxy) claim(ctx context.Context, name types.NamespacedName, elements []element) []element {
 	var kept []element
 	for _, e := range elements {
+		if e.set == endpointMap { // its keys are the chain's own
+			kept = append(kept, e)
+			continue
+		}
 		if owner, taken := p.owners[slot(e)]; taken {
 			if owner != name {
 				p.losers[name] = true

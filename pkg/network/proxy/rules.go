@@ -25,7 +25,10 @@ import (
 //	    protocol . port, if local  ─ proxy-nodeports ─▶ service-x-external or proxy-reject
 //	service-x-balancer: source ranges, then                  service-x-external
 //	service-x-external: marks for masquerade, or keeps the client's address and takes local endpoints
-//	service-x, service-x-all: one endpoint by affinity, or by chance
+//	service-x, service-x-all: one endpoint by affinity, or by chance from proxy-endpoints, which has those of all services:
+//	    hash of the chain . number ─▶ address . port
+//
+// A map for each service would do as well, but the kernel finds maps by walking a list of all.
 
 // masqueradeBit of a packet's mark says that its source is to be rewritten on the way out; the bit that kube-proxy uses.
 const masqueradeBit = 0x4000
@@ -34,6 +37,7 @@ const masqueradeBit = 0x4000
 const (
 	addressMap    = "proxy-addresses"
 	nodePortMap   = "proxy-nodeports"
+	endpointMap   = "proxy-endpoints"
 	clusterIPSet  = "proxy-cluster-ips"
 	dispatchChain = "proxy-services"
 	rejectChain   = "proxy-reject"
@@ -51,15 +55,14 @@ type objects struct {
 type chain struct {
 	name      string
 	rules     [][]expr.Any
-	endpoints []netip.AddrPort // of the map of the same name, where there are two or more
 	affinity  time.Duration    // of the map affinityMap(name), if not 0
+	endpoints []netip.AddrPort // that clients in that map may have
 }
 
-// element is one element of a shared map or set; of a map with the chain to go to.
+// element is one element of a shared map or set; of a map with the chain to go to, or with a value.
 type element struct {
-	set string
-	key string
-	to  string
+	set, key  string
+	to, value string
 }
 
 // affinityMap is the map from client to endpoint of a chain. A map's timeout cannot be changed, so it is in the name.
@@ -90,7 +93,7 @@ func objectsOf(p *servicePort, cluster netip.Prefix) objects {
 		toAll = o.endpointChain(name+"-all", p.all, p.affinity, outside)
 	}
 	for _, ip := range p.clusterIPs {
-		o.elements = append(o.elements, element{addressMap, addressKey(ip, p.protocol, p.port), toInternal})
+		o.elements = append(o.elements, element{set: addressMap, key: addressKey(ip, p.protocol, p.port), to: toInternal})
 	}
 	if !needsExternal {
 		return o
@@ -109,7 +112,7 @@ func objectsOf(p *servicePort, cluster netip.Prefix) objects {
 		o.chains = append(o.chains, chain{name: toExternal, rules: [][]expr.Any{nft.Rule(nft.Mark(masqueradeBit)), nft.Rule(nft.Goto(toAll))}})
 	}
 	for _, ip := range p.external {
-		o.elements = append(o.elements, element{addressMap, addressKey(ip, p.protocol, p.port), toExternal})
+		o.elements = append(o.elements, element{set: addressMap, key: addressKey(ip, p.protocol, p.port), to: toExternal})
 	}
 	toBalancer := toExternal
 	if p.restricted && len(p.balancer) > 0 {
@@ -122,10 +125,10 @@ func objectsOf(p *servicePort, cluster netip.Prefix) objects {
 		o.chains = append(o.chains, c)
 	}
 	for _, ip := range p.balancer {
-		o.elements = append(o.elements, element{addressMap, addressKey(ip, p.protocol, p.port), toBalancer})
+		o.elements = append(o.elements, element{set: addressMap, key: addressKey(ip, p.protocol, p.port), to: toBalancer})
 	}
 	if p.nodePort != 0 {
-		o.elements = append(o.elements, element{nodePortMap, nodePortKey(p.protocol, p.nodePort), toExternal})
+		o.elements = append(o.elements, element{set: nodePortMap, key: nodePortKey(p.protocol, p.nodePort), to: toExternal})
 	}
 	return o
 }
@@ -134,14 +137,11 @@ func objectsOf(p *servicePort, cluster netip.Prefix) objects {
 // it drops.
 func (o *objects) endpointChain(name string, endpoints []netip.AddrPort, affinity time.Duration, first ...[]expr.Any) string {
 	c := chain{name: name, rules: first}
-	if len(endpoints) > 1 {
-		c.endpoints = endpoints
-	}
-	// Registers: 0 client, 1 random number, 4 and 5 address and port of the endpoint.
-	client, number, target := nft.Reg(0), nft.Reg(1), nft.Reg(4)
+	// Registers: 0 client; 1 and 2 hash of the chain and 3 random number; 4 and 5 address and port of the endpoint.
+	client, key, number, target := nft.Reg(0), nft.Reg(1), nft.Reg(3), nft.Reg(4)
 	var remember []expr.Any
 	if affinity > 0 && len(endpoints) > 1 {
-		c.affinity = affinity
+		c.affinity, c.endpoints = affinity, endpoints
 		known := &nftables.Set{Name: affinityMap(name, affinity)}
 		remember = nft.Rule(nft.Saddr(client), []expr.Any{&expr.Dynset{
 			SrcRegKey: client, SrcRegData: target, SetName: known.Name, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: affinity,
@@ -157,8 +157,15 @@ func (o *objects) endpointChain(name string, endpoints []netip.AddrPort, affinit
 			&expr.Immediate{Register: target + 1, Data: nft.Port(endpoints[0].Port())},
 		}, nft.DNAT(target)))
 	default:
+		hash := hashOf(name)
+		for i, e := range endpoints {
+			o.elements = append(o.elements, element{
+				set: endpointMap, key: string(binary.NativeEndian.AppendUint32(hash, uint32(i))), value: string(endpointValue(e)),
+			})
+		}
 		c.rules = append(c.rules, nft.Rule(
-			nft.RandomModulo(number, len(endpoints)), nft.Map(number, target, &nftables.Set{Name: name}), remember, nft.DNAT(target)))
+			[]expr.Any{&expr.Immediate{Register: key, Data: hash[:4]}, &expr.Immediate{Register: key + 1, Data: hash[4:8]}},
+			nft.RandomModulo(number, len(endpoints)), nft.Map(key, target, &nftables.Set{Name: endpointMap}), remember, nft.DNAT(target)))
 	}
 	o.chains = append(o.chains, c)
 	return name
@@ -179,13 +186,11 @@ func nodePortKey(protocol byte, port uint16) string {
 	return string(nft.Concat([]byte{protocol}, nft.Port(port)))
 }
 
-// endpointElements are the elements of a chain's map: the numbers from 0 to endpoints.
-func endpointElements(endpoints []netip.AddrPort) []nftables.SetElement {
-	elements := make([]nftables.SetElement, len(endpoints))
-	for i, e := range endpoints {
-		elements[i] = nftables.SetElement{Key: binary.NativeEndian.AppendUint32(nil, uint32(i)), Val: endpointValue(e)}
-	}
-	return elements
+// hashOf is what a chain's endpoints are found by: 8 bytes.
+func hashOf(chain string) []byte {
+	h := fnv.New64a()
+	h.Write([]byte(chain))
+	return h.Sum(nil)
 }
 
 func endpointValue(e netip.AddrPort) []byte {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -39,10 +38,16 @@ func openTable(o Options) (*table, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, errors.Join(err, c.CloseLasting())
 	}
+	// A key of eight arbitrary bytes and a number has no type of its own; the types tell the lengths alone.
+	endpointType, err := nftables.ConcatSetType(nftables.TypeInteger, nftables.TypeInteger, nftables.TypeInteger)
+	if err != nil {
+		return nil, errors.Join(err, c.CloseLasting())
+	}
 	t.target = target
 	t.shared = map[string]*nftables.Set{
 		addressMap:   {Table: t.table, Name: addressMap, IsMap: true, KeyType: addressType, DataType: nftables.TypeVerdict},
 		nodePortMap:  {Table: t.table, Name: nodePortMap, IsMap: true, KeyType: nodePortType, DataType: nftables.TypeVerdict},
+		endpointMap:  {Table: t.table, Name: endpointMap, IsMap: true, KeyType: endpointType, DataType: target},
 		clusterIPSet: {Table: t.table, Name: clusterIPSet, KeyType: nftables.TypeIPAddr},
 	}
 	return t, nil
@@ -155,7 +160,7 @@ func (t *table) layBase() {
 // referred to when it is removed, and after it when it is added.
 func (t *table) write(old, now objects, oldMaps []string) error {
 	c := t.conn
-	keepChain, keepMap, had := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	keepChain, keepMap := map[string]bool{}, map[string]bool{}
 	for _, ch := range now.chains {
 		keepChain[ch.name] = true
 	}
@@ -169,19 +174,18 @@ func (t *table) write(old, now objects, oldMaps []string) error {
 		keepMap[name] = true
 	}
 	for _, name := range oldMaps {
-		had[name] = true
 		if !keepMap[name] {
 			c.DelSet(&nftables.Set{Name: name, Table: t.table})
 		}
 	}
 	for _, ch := range now.chains {
-		if err := t.fill(ch, had); err != nil {
+		if err := t.fill(ch); err != nil {
 			return err
 		}
 	}
 	gone, added := diff(old.elements, now.elements)
 	for set, elements := range t.bySet(gone) {
-		if err := c.SetDeleteElements(set, elements); err != nil {
+		if err := nft.DeleteElements(c, set, elements); err != nil {
 			return err
 		}
 	}
@@ -198,20 +202,8 @@ func (t *table) write(old, now objects, oldMaps []string) error {
 	return nil
 }
 
-// fill queues a chain's maps and rules.
-func (t *table) fill(ch chain, had map[string]bool) error {
-	if len(ch.endpoints) > 0 {
-		m := &nftables.Set{Table: t.table, Name: ch.name, IsMap: true, KeyType: nftables.TypeInteger, DataType: t.target}
-		if err := t.conn.AddSet(m, nil); err != nil {
-			return err
-		}
-		if had[m.Name] {
-			t.conn.FlushSet(m)
-		}
-		if err := nft.AddElements(t.conn, m, endpointElements(ch.endpoints)); err != nil {
-			return err
-		}
-	}
+// fill queues a chain's map and rules.
+func (t *table) fill(ch chain) error {
 	if ch.affinity > 0 {
 		if err := t.conn.AddSet(t.affinitySet(ch), nil); err != nil {
 			return err
@@ -249,10 +241,8 @@ func (t *table) forget(ch chain) error {
 				stale = append(stale, nftables.SetElement{Key: e.Key, Val: e.Val})
 			}
 		}
-		for part := range slices.Chunk(stale, 256) {
-			if err := t.conn.SetDeleteElements(set, part); err != nil {
-				return err
-			}
+		if err := nft.DeleteElements(t.conn, set, stale); err != nil {
+			return err
 		}
 		if err = t.flush(); err == nil || !errors.Is(err, unix.ENOENT) || attempt == 5 {
 			return err
@@ -265,7 +255,7 @@ func (t *table) bySet(elements []element) map[*nftables.Set][]nftables.SetElemen
 	sorted := map[*nftables.Set][]nftables.SetElement{}
 	for _, e := range elements {
 		set := t.shared[e.set]
-		se := nftables.SetElement{Key: []byte(e.key)}
+		se := nftables.SetElement{Key: []byte(e.key), Val: []byte(e.value)}
 		if e.to != "" {
 			se.VerdictData = &expr.Verdict{Kind: expr.VerdictGoto, Chain: e.to}
 		}
@@ -278,9 +268,6 @@ func (t *table) bySet(elements []element) map[*nftables.Set][]nftables.SetElemen
 func mapsOf(o objects) []string {
 	var names []string
 	for _, ch := range o.chains {
-		if len(ch.endpoints) > 0 {
-			names = append(names, ch.name)
-		}
 		if ch.affinity > 0 {
 			names = append(names, affinityMap(ch.name, ch.affinity))
 		}
