@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/hivemind-project/hivemind/pkg/network/nft"
+)
+
+// Host ports are elements of two maps in the cluster's table, one by (protocol, port) and one by (address, protocol,
+// port) for mappings with a host IP, so a packet's cost does not grow with them. Whoever opens the first one lays
+// the chains: everything here is idempotent, and one transaction each time.
+type hostPorts struct {
+	conn  *nftables.Conn
+	table *nftables.Table
+	any   *nftables.Set // protocol . port → address . port
+	byIP  *nftables.Set // address . protocol . port → address . port
+}
+
+// newHostPorts opens a connection and queues the commands that make table and maps; close the connection.
+func newHostPorts(table string) (*hostPorts, error) {
+	c, err := nft.Open()
+	if err != nil {
+		return nil, err
+	}
+	anyKey, err1 := nftables.ConcatSetType(nftables.TypeInetProto, nftables.TypeInetService)
+	ipKey, err2 := nftables.ConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
+	target, err3 := nftables.ConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, errors.Join(err, c.CloseLasting())
+	}
+	h := &hostPorts{conn: c, table: c.AddTable(nft.Table(table))}
+	h.any = &nftables.Set{Table: h.table, Name: "hostports", IsMap: true, KeyType: anyKey, DataType: target}
+	h.byIP = &nftables.Set{Table: h.table, Name: "hostports-by-ip", IsMap: true, KeyType: ipKey, DataType: target}
+	if err := errors.Join(c.AddSet(h.any, nil), c.AddSet(h.byIP, nil)); err != nil {
+		return nil, errors.Join(err, c.CloseLasting())
+	}
+	return h, nil
+}
+
+// openHostPorts leads the ports to the address. A port that leads elsewhere is taken over: the scheduler gives a port to
+// one pod of a node at a time, so its holder is on the way out.
+func openHostPorts(table string, addresses []netip.Addr, mappings []PortMapping) error {
+	pod, ok := ipv4(addresses)
+	if !ok {
+		return nil
+	}
+	h, err := newHostPorts(table)
+	if err != nil {
+		return err
+	}
+	defer h.conn.CloseLasting()
+	if err := h.conn.Flush(); err != nil {
+		return fmt.Errorf("lay nftables maps: %w", err)
+	}
+	if err := h.layChains(); err != nil {
+		return err
+	}
+	for _, m := range mappings {
+		set, e, err := h.element(pod, m)
+		if err != nil {
+			return err
+		}
+		if set == nil {
+			continue
+		}
+		have, err := h.conn.GetSetElements(set)
+		if err != nil {
+			return fmt.Errorf("list host ports: %w", err)
+		}
+		for _, old := range have {
+			if string(old.Key) == string(e.Key) {
+				if err := h.conn.SetDeleteElements(set, []nftables.SetElement{{Key: old.Key, Val: old.Val}}); err != nil {
+					return err
+				}
+			}
+		}
+		if err := h.conn.SetAddElements(set, []nftables.SetElement{e}); err != nil {
+			return err
+		}
+	}
+	if err := h.conn.Flush(); err != nil {
+		return fmt.Errorf("add host ports: %w", err)
+	}
+	return forgetFlows(mappings, func(f *netlink.ConntrackFlow, m PortMapping) bool {
+		return f.Forward.DstPort == m.HostPort && !f.Reverse.SrcIP.Equal(pod.AsSlice())
+	})
+}
+
+// closeHostPorts removes every mapping to the addresses; it is no error if there is none.
+func closeHostPorts(table string, addresses []netip.Addr) error {
+	pod, ok := ipv4(addresses)
+	if !ok {
+		return nil
+	}
+	h, err := newHostPorts(table)
+	if err != nil {
+		return err
+	}
+	defer h.conn.CloseLasting()
+	if err := h.conn.Flush(); err != nil {
+		return fmt.Errorf("lay nftables maps: %w", err)
+	}
+	found := false
+	for _, set := range []*nftables.Set{h.any, h.byIP} {
+		have, err := h.conn.GetSetElements(set)
+		if err != nil {
+			return fmt.Errorf("list host ports: %w", err)
+		}
+		for _, e := range have {
+			if !strings.HasPrefix(string(e.Val), string(pod.AsSlice())) {
+				continue
+			}
+			if err := h.conn.SetDeleteElements(set, []nftables.SetElement{{Key: e.Key, Val: e.Val}}); err != nil {
+				return err
+			}
+			found = true
+		}
+	}
+	if err := h.conn.Flush(); err != nil {
+		return fmt.Errorf("remove host ports: %w", err)
+	}
+	if !found {
+		return nil
+	}
+	return forgetFlows([]PortMapping{{Protocol: "udp"}}, func(f *netlink.ConntrackFlow, _ PortMapping) bool {
+		return f.Reverse.SrcIP.Equal(pod.AsSlice()) && !f.Forward.DstIP.Equal(pod.AsSlice())
+	})
+}
+
+// checkHostPorts tells the first mapping that is not there.
+func checkHostPorts(table string, addresses []netip.Addr, mappings []PortMapping) error {
+	pod, ok := ipv4(addresses)
+	if !ok || len(mappings) == 0 {
+		return nil
+	}
+	h, err := newHostPorts(table)
+	if err != nil {
+		return err
+	}
+	defer h.conn.CloseLasting()
+	if err := h.conn.Flush(); err != nil {
+		return fmt.Errorf("lay nftables maps: %w", err)
+	}
+	for _, m := range mappings {
+		set, want, err := h.element(pod, m)
+		if err != nil || set == nil {
+			return err
+		}
+		have, err := h.conn.GetSetElements(set)
+		if err != nil {
+			return fmt.Errorf("list host ports: %w", err)
+		}
+		found := false
+		for _, e := range have {
+			found = found || string(e.Key) == string(want.Key) && string(e.Val) == string(want.Val)
+		}
+		if !found {
+			return fmt.Errorf("host port %d/%s does not lead to %s", m.HostPort, m.Protocol, pod)
+		}
+	}
+	return nil
+}
+
+// layChains queues the chains that send packets for addresses of the node through the maps. Priority -101 is just
+// before the proxy's, so that a host port wins against a node port.
+func (h *hostPorts) layChains() error {
+	lookup := h.conn.AddChain(&nftables.Chain{Name: "hostports", Table: h.table})
+	h.conn.FlushChain(lookup)
+	h.conn.AddRule(&nftables.Rule{Table: h.table, Chain: lookup, Exprs: nft.Rule(
+		nft.Daddr(nft.Reg(0)), nft.L4Proto(nft.Reg(1)), nft.Dport(nft.Reg(2)), nft.Map(nft.Reg(0), nft.Reg(4), h.byIP), nft.DNAT(nft.Reg(4)))})
+	h.conn.AddRule(&nftables.Rule{Table: h.table, Chain: lookup, Exprs: nft.Rule(
+		nft.L4Proto(nft.Reg(0)), nft.Dport(nft.Reg(1)), nft.Map(nft.Reg(0), nft.Reg(4), h.any), nft.DNAT(nft.Reg(4)))})
+	for name, hook := range map[string]*nftables.ChainHook{
+		"hostports-prerouting": nftables.ChainHookPrerouting, "hostports-output": nftables.ChainHookOutput,
+	} {
+		base := h.conn.AddChain(&nftables.Chain{
+			Name: name, Table: h.table, Type: nftables.ChainTypeNAT, Hooknum: hook, Priority: nftables.ChainPriorityRef(-101),
+		})
+		h.conn.FlushChain(base)
+		h.conn.AddRule(&nftables.Rule{Table: h.table, Chain: base, Exprs: nft.Rule(nft.ToLocal(), nft.Jump(lookup.Name))})
+	}
+	return nil
+}
+
+// element returns a mapping as the element of one of the maps; of none for a mapping without host port or of IPv6.
+func (h *hostPorts) element(pod netip.Addr, m PortMapping) (*nftables.Set, nftables.SetElement, error) {
+	var none nftables.SetElement
+	if m.HostPort == 0 {
+		return nil, none, nil
+	}
+	proto, err := protocol(m.Protocol)
+	if err != nil {
+		return nil, none, err
+	}
+	value := nft.Concat(pod.AsSlice(), nft.Port(m.ContainerPort))
+	if m.HostIP == "" || m.HostIP == "0.0.0.0" || m.HostIP == "::" {
+		return h.any, nftables.SetElement{Key: nft.Concat([]byte{proto}, nft.Port(m.HostPort)), Val: value}, nil
+	}
+	ip, err := netip.ParseAddr(m.HostIP)
+	if err != nil {
+		return nil, none, fmt.Errorf("host port %d: %w", m.HostPort, err)
+	}
+	if !ip.Unmap().Is4() {
+		return nil, none, nil
+	}
+	return h.byIP, nftables.SetElement{Key: nft.Concat(ip.Unmap().AsSlice(), []byte{proto}, nft.Port(m.HostPort)), Val: value}, nil
+}
+
+func protocol(name string) (byte, error) {
+	switch strings.ToLower(name) {
+	case "tcp", "":
+		return unix.IPPROTO_TCP, nil
+	case "udp":
+		return unix.IPPROTO_UDP, nil
+	case "sctp":
+		return unix.IPPROTO_SCTP, nil
+	}
+	return 0, fmt.Errorf("unknown protocol %q of a host port", name)
+}
+
+// forgetFlows ends tracked UDP flows that match: they would go on to where the port led before.
+func forgetFlows(mappings []PortMapping, match func(*netlink.ConntrackFlow, PortMapping) bool) error {
+	for _, m := range mappings {
+		if p, err := protocol(m.Protocol); err != nil || p != unix.IPPROTO_UDP {
+			continue
+		}
+		filter := flowFilter(func(f *netlink.ConntrackFlow) bool {
+			return f.Forward.Protocol == unix.IPPROTO_UDP && match(f, m)
+		})
+		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("forget flows of UDP host port %d: %w", m.HostPort, err)
+		}
+	}
+	return nil
+}
+
+type flowFilter func(*netlink.ConntrackFlow) bool
+
+// MatchConntrackFlow is netlink's interface of a filter.
+func (f flowFilter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool { return f(flow) }
+
+func ipv4(addresses []netip.Addr) (netip.Addr, bool) {
+	for _, a := range addresses {
+		if a.Is4() {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+var _ netlink.CustomConntrackFilter = flowFilter(nil)

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package nft has what the network's parts share of nftables: the cluster's table, a connection that takes large
+// transactions, and rule expressions by name, so that rules elsewhere read as nft(8) would print them.
+//
+// All of a cluster's rules are in one table of family ip. Each part owns the chains, sets and maps with its prefix and
+// touches no other's: node- (pkg/network/bridge), hostports (pkg/network/cni), proxy-, service- and affinity-
+// (pkg/network/proxy). A part lays its rules with one transaction that adds what is missing and refills what is there,
+// so no packet ever meets a table half built. The programs nft and iptables are never needed.
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Buffer sizes of the netlink socket. The kernel takes a transaction in one message and queues one answer for each
+// command in it; these are limits, not allocations, and hold for some ten thousand services.
+const (
+	sendBuffer    = 64 << 20
+	receiveBuffer = 128 << 20
+)
+
+// TableName returns the name of a cluster's table, from the cluster's short id.
+func TableName(id string) string { return "hivemind-" + id }
+
+// Table returns the table of that name, as commands refer to it; it is not created.
+func Table(name string) *nftables.Table {
+	return &nftables.Table{Name: name, Family: nftables.TableFamilyIPv4}
+}
+
+// Open returns a connection for transactions of any size. Close it with CloseLasting.
+func Open() (*nftables.Conn, error) {
+	c, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(grow))
+	if err != nil {
+		return nil, fmt.Errorf("open nftables connection: %w", err)
+	}
+	return c, nil
+}
+
+func grow(c *netlink.Conn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var send, receive error
+	err = raw.Control(func(fd uintptr) {
+		send = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
+		receive = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+	})
+	return errors.Join(err, send, receive)
+}
+
+// DeleteTable removes the table with all that is in it; it is no error if there is none.
+func DeleteTable(name string) error {
+	c, err := Open()
+	if err != nil {
+		return err
+	}
+	defer c.CloseLasting()
+	t := c.AddTable(Table(name)) // so that the deletion finds one
+	c.DelTable(t)
+	if err := c.Flush(); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("delete nftables table %s: %w", name, err)
+	}
+	return nil
+}
+
+// SetFilled adds the set or map with its elements, in messages small enough for netlink's 64 KiB attributes.
+func SetFilled(c *nftables.Conn, s *nftables.Set, elements []nftables.SetElement) error {
+	if err := c.AddSet(s, nil); err != nil {
+		return err
+	}
+	return AddElements(c, s, elements)
+}
+
+// AddElements adds elements to a set or map that exists.
+func AddElements(c *nftables.Conn, s *nftables.Set, elements []nftables.SetElement) error {
+	const most = 256 // elements of at most 200 bytes
+	for len(elements) > 0 {
+		n := min(most, len(elements))
+		if err := c.SetAddElements(s, elements[:n]); err != nil {
+			return err
+		}
+		elements = elements[n:]
+	}
+	return nil
+}
