@@ -43,8 +43,13 @@ const (
 	unknownKind = 10 * time.Second
 )
 
-// InformerFor returns the informer of a resource if there is one that is run by somebody else.
-type InformerFor func(schema.GroupVersionResource) (cache.SharedIndexInformer, bool)
+// Informers are the shared informers of built-in types.
+type Informers interface {
+	// Lookup returns the informer of a resource, if there can be one.
+	Lookup(schema.GroupVersionResource) (cache.SharedIndexInformer, bool)
+	// StartWithContext runs those that were looked up since, until ctx ends.
+	StartWithContext(ctx context.Context)
+}
 
 // Controller collects garbage.
 type Controller struct {
@@ -57,9 +62,9 @@ type Controller struct {
 	loop      *loop.Loop
 }
 
-// New returns the controller. informerFor is asked for every resource that can be deleted; where it has none, the
+// New returns the controller. informers are asked for every resource that can be deleted; where they have none, the
 // controller runs an informer of metadata itself.
-func New(client metadata.Interface, discovery discovery.ServerResourcesInterface, informerFor InformerFor, recorder record.EventRecorder) *Controller {
+func New(client metadata.Interface, discovery discovery.ServerResourcesInterface, informers Informers, recorder record.EventRecorder) *Controller {
 	c := &Controller{
 		metadata:  client,
 		discovery: discovery,
@@ -68,7 +73,7 @@ func New(client metadata.Interface, discovery discovery.ServerResourcesInterface
 		absent:    lru.New(absentSize),
 	}
 	c.loop = loop.New("garbagecollector", c.sync)
-	c.monitors = newMonitors(client, informerFor, c)
+	c.monitors = newMonitors(client, informers, c)
 	return c
 }
 

@@ -109,6 +109,8 @@ func TestResourcesComeAndGo(t *testing.T) {
 		}
 		return nil
 	})
+	s.controller.monitors.mu.RLock()
+	defer s.controller.monitors.mu.RUnlock()
 	if n := len(s.controller.monitors.active); n != 3 {
 		t.Errorf("%d resources are watched, want 3", n)
 	}

@@ -73,20 +73,20 @@ type sink interface {
 
 // monitors watches every resource that can be deleted, and follows what is served.
 type monitors struct {
-	client      metadata.Interface
-	informerFor InformerFor
-	sink        sink
-	kick        chan struct{}
-	wg          sync.WaitGroup
+	client metadata.Interface
+	shared Informers
+	sink   sink
+	kick   chan struct{}
+	wg     sync.WaitGroup
 
 	mu     sync.RWMutex
 	kinds  map[schema.GroupKind]mapping
 	active map[string]*monitor // by prefix
 }
 
-func newMonitors(client metadata.Interface, informerFor InformerFor, sink sink) *monitors {
+func newMonitors(client metadata.Interface, shared Informers, sink sink) *monitors {
 	return &monitors{
-		client: client, informerFor: informerFor, sink: sink, kick: make(chan struct{}, 1),
+		client: client, shared: shared, sink: sink, kick: make(chan struct{}, 1),
 		kinds: map[schema.GroupKind]mapping{}, active: map[string]*monitor{},
 	}
 }
@@ -156,6 +156,8 @@ func (ms *monitors) refresh(ctx context.Context, client discovery.ServerResource
 		}
 	}
 
+	ms.shared.StartWithContext(ctx)
+
 	ms.mu.Lock()
 	for kind, entry := range ms.kinds {
 		// What cannot be discovered for now is still watched.
@@ -190,7 +192,7 @@ func (ms *monitors) monitor(ctx context.Context, gvr schema.GroupVersionResource
 		return m
 	}
 	m = &monitor{gvr: gvr, kind: kind, prefix: prefix}
-	informer, shared := ms.informerFor(gvr)
+	informer, shared := ms.shared.Lookup(gvr)
 	if !shared {
 		informer = metadatainformer.NewFilteredMetadataInformer(ms.client, gvr, metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
 		if err := informer.SetTransform(trim); err != nil {

@@ -63,7 +63,7 @@ func start(t *testing.T, objs ...*metav1.PartialObjectMetadata) *server {
 	}}}
 	s.client.PrependReactor("delete", "*", s.delete)
 	s.client.PrependReactor("patch", "*", s.patch)
-	c := New(s.client, s, func(schema.GroupVersionResource) (cache.SharedIndexInformer, bool) { return nil, false }, &s.events)
+	c := New(s.client, s, noneShared{}, &s.events)
 	s.controller = c
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -81,6 +81,14 @@ func start(t *testing.T, objs ...*metav1.PartialObjectMetadata) *server {
 	})
 	return s
 }
+
+// noneShared has no informers, so that the controller runs all itself.
+type noneShared struct{}
+
+func (noneShared) Lookup(schema.GroupVersionResource) (cache.SharedIndexInformer, bool) {
+	return nil, false
+}
+func (noneShared) StartWithContext(context.Context) {}
 
 func (s *server) ServerPreferredResources() ([]*metav1.APIResourceList, error) {
 	s.mu.Lock()
