@@ -321,7 +321,9 @@ func validateTemplateUpdate(p *field.Path, spec *batchv1.JobSpec, before *batchv
 	if equality.Semantic.DeepEqual(now.Spec, older.Spec) {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(p.Child("template.spec"), now.Spec, apivalidation.FieldImmutableErrorMsg)}
+	var l check.List
+	l.Invalid(p.Child("template.spec"), now.Spec, apivalidation.FieldImmutableErrorMsg)
+	return l.Errors()
 }
 
 func setIfNil[T any](field **T, value T) {

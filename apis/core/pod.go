@@ -393,7 +393,7 @@ func ValidateBinding(binding *corev1.Binding) field.ErrorList {
 	p := field.NewPath("target")
 	if kind := binding.Target.Kind; kind != "" {
 		if kind != "Node" {
-			l.Add(field.ErrorList{field.NotSupported(p.Child("kind"), kind, []string{"Node", "<empty>"})})
+			l.Add(check.NotSupported(p.Child("kind"), kind, "Node", "<empty>"))
 		}
 	}
 	if binding.Target.Name == "" {
