@@ -182,9 +182,24 @@ func welcome(con *console, c *cluster, took time.Duration, opts upOptions) error
 			fmt.Fprintf(con.err, "hivemind: %v\nNext: hivemind kubectl works without it\n", err)
 		}
 	}
-	fmt.Fprintf(con.out, "\nNext:\n  %-42s what runs\n  %-42s the cluster's nodes\n  %-42s stop; containers go on\n",
-		c.again("status"), c.kubectl("get nodes -o wide"), c.again("down"))
+	printNext(con, [][2]string{
+		{c.kubectl("get nodes -o wide"), "the cluster's nodes"},
+		{c.again("status"), "what runs"},
+		{c.again("down"), "stop; containers go on"},
+	})
 	return nil
+}
+
+// printNext lists commands and what they do.
+func printNext(con *console, commands [][2]string) {
+	width := 0
+	for _, c := range commands {
+		width = max(width, len(c[0]))
+	}
+	fmt.Fprintln(con.out, "\nNext:")
+	for _, c := range commands {
+		fmt.Fprintf(con.out, "  %-*s   %s\n", width, c[0], c[1])
+	}
 }
 
 // kubectl is how a person calls kubectl for this cluster.
