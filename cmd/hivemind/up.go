@@ -139,16 +139,19 @@ func prepare(cfg *apiconfig.Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := datadir.Open(cfg, version); err != nil {
+	if err := datadir.Create(cfg); err != nil {
 		return "", err
 	}
 	dir := cfg.Path("bin")
 	binaries, err := carried.Unpack(dir, nodePrograms(cfg)...)
 	if err != nil {
-		return "", fmt.Errorf("%w\nNext: df -h %s shows whether the disk is full; nothing was left half written", err, cfg.DataDir)
+		return "", err
 	}
 	// Shims of running containers hold on to the version that started them.
-	return binaries, carried.Prune(dir, runsFrom)
+	if err := carried.Prune(dir, runsFrom); err != nil {
+		return "", err
+	}
+	return binaries, datadir.Open(cfg, version)
 }
 
 // nodePrograms are what a node runs; kubectl and helm are unpacked when they are first called.
