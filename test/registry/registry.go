@@ -27,7 +27,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// Pull is a request for a manifest that was answered.
+// Pull is a request for a manifest (GET, or HEAD where the node has its content already) that was answered.
 type Pull struct {
 	Repository string
 	Reference  string // tag or digest
@@ -119,7 +119,7 @@ func (r *Registry) guard(next http.Handler) http.Handler {
 		answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(answer, q)
 		repository, reference, isManifest := strings.Cut(strings.TrimPrefix(q.URL.Path, "/v2/"), "/manifests/")
-		if q.Method == http.MethodGet && isManifest && answer.status == http.StatusOK {
+		if (q.Method == http.MethodGet || q.Method == http.MethodHead) && isManifest && answer.status == http.StatusOK {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.pulls = append(r.pulls, Pull{repository, reference, user})
