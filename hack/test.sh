@@ -11,5 +11,5 @@ beside=$(go list -tags grpcnotrace ./... | grep -v "/hivemind/test\(/\|$\)")
 # shellcheck disable=SC2086 # one word a package
 go test -tags grpcnotrace -timeout 15m $beside
 if [ -d test ]; then
-	go test -tags grpcnotrace,e2e -timeout 30m -count 1 -p 1 -v ./test/... | grep -vE '^(=== (RUN|PAUSE|CONT)|    --- PASS)'
+	go test -tags grpcnotrace,e2e -timeout 30m -count 1 -p 1 ./test/...
 fi

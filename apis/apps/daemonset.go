@@ -112,9 +112,9 @@ func validateDaemonSetStrategy(p *field.Path, strategy *appsv1.DaemonSetUpdateSt
 		unavailable, surge := ptr.Deref(update.MaxUnavailable, intstr.IntOrString{}), ptr.Deref(update.MaxSurge, intstr.IntOrString{})
 		l.Add(check.IntOrPercent(p.Child("maxUnavailable"), unavailable))
 		l.Add(check.IntOrPercent(p.Child("maxSurge"), surge))
-		l.Add(validateAtMostAll(p.Child("maxUnavailable"), unavailable))
-		l.Add(validateAtMostAll(p.Child("maxSurge"), surge))
-		switch short, over := number(unavailable) != 0, number(surge) != 0; {
+		l.Add(check.AtMostAll(p.Child("maxUnavailable"), unavailable))
+		l.Add(check.AtMostAll(p.Child("maxSurge"), surge))
+		switch short, over := check.Number(unavailable) != 0, check.Number(surge) != 0; {
 		case short && over:
 			l.Invalid(p.Child("maxSurge"), surge, "may not be set when maxUnavailable is non-zero")
 		case !short && !over:

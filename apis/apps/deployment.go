@@ -5,13 +5,9 @@
 package apps
 
 import (
-	"strconv"
-	"strings"
-
 	appsv1 "k8s.io/api/apps/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
@@ -94,10 +90,10 @@ func validateStrategy(p *field.Path, strategy *appsv1.DeploymentStrategy) field.
 		unavailable, surge := ptr.Deref(update.MaxUnavailable, intstr.IntOrString{}), ptr.Deref(update.MaxSurge, intstr.IntOrString{})
 		l.Add(check.IntOrPercent(p.Child("maxUnavailable"), unavailable))
 		l.Add(check.IntOrPercent(p.Child("maxSurge"), surge))
-		if number(unavailable) == 0 && number(surge) == 0 {
+		if check.Number(unavailable) == 0 && check.Number(surge) == 0 {
 			l.Invalid(p.Child("maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0")
 		}
-		l.Add(validateAtMostAll(p.Child("maxUnavailable"), unavailable))
+		l.Add(check.AtMostAll(p.Child("maxUnavailable"), unavailable))
 	default:
 		l.Add(field.ErrorList{field.NotSupported(p, strategy,
 			[]appsv1.DeploymentStrategyType{appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType})})
@@ -123,29 +119,6 @@ func ValidateDeploymentStatusUpdate(d, before *appsv1.Deployment) field.ErrorLis
 	l.Add(validateAvailable(p, s.AvailableReplicas, s.ReadyReplicas, "readyReplicas"))
 	l.Add(validateCollisionCount(p, s.CollisionCount, before.Status.CollisionCount))
 	return l.Errors()
-}
-
-// number returns the number of pods, or the percentage, that value stands for; zero when it is neither.
-func number(value intstr.IntOrString) int {
-	if percent, ok := percentage(value); ok {
-		return percent
-	}
-	return value.IntValue()
-}
-
-func percentage(value intstr.IntOrString) (int, bool) {
-	if value.Type != intstr.String || len(validation.IsValidPercent(value.StrVal)) > 0 {
-		return 0, false
-	}
-	n, err := strconv.Atoi(strings.TrimSuffix(value.StrVal, "%"))
-	return n, err == nil
-}
-
-func validateAtMostAll(p *field.Path, value intstr.IntOrString) field.ErrorList {
-	if percent, ok := percentage(value); ok && percent > 100 {
-		return field.ErrorList{field.Invalid(p, value, "must not be greater than 100%")}
-	}
-	return nil
 }
 
 func setIfNil[T any](field **T, value T) {

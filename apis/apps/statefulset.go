@@ -182,10 +182,10 @@ func validateStatefulSetStrategy(p *field.Path, strategy *appsv1.StatefulSetUpda
 		l.Add(check.NonNegativeIfSet(p.Child("partition"), update.Partition))
 		if most := update.MaxUnavailable; most != nil {
 			l.Add(check.IntOrPercent(p.Child("maxUnavailable"), *most))
-			if number(*most) == 0 {
+			if check.Number(*most) == 0 {
 				l.Invalid(p.Child("maxUnavailable"), *most, "cannot be 0")
 			}
-			l.Add(validateAtMostAll(p.Child("maxUnavailable"), *most))
+			l.Add(check.AtMostAll(p.Child("maxUnavailable"), *most))
 		}
 	default:
 		l.Invalid(p, strategy, fmt.Sprintf("must be '%s' or '%s'", appsv1.RollingUpdateStatefulSetStrategyType, appsv1.OnDeleteStatefulSetStrategyType))

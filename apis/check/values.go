@@ -6,6 +6,8 @@ package check
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -91,6 +93,30 @@ func IntOrPercent(p *field.Path, value intstr.IntOrString) field.ErrorList {
 		l.Invalid(p, value, "must be an integer or percentage (e.g '5%%')")
 	}
 	return l.Errors()
+}
+
+// AtMostAll reports a percentage of more than 100.
+func AtMostAll(p *field.Path, value intstr.IntOrString) field.ErrorList {
+	if percent, ok := percentage(value); ok && percent > 100 {
+		return field.ErrorList{field.Invalid(p, value, "must not be greater than 100%")}
+	}
+	return nil
+}
+
+// Number returns the number, or the percentage, that value stands for; zero when it is neither.
+func Number(value intstr.IntOrString) int {
+	if percent, ok := percentage(value); ok {
+		return percent
+	}
+	return value.IntValue()
+}
+
+func percentage(value intstr.IntOrString) (int, bool) {
+	if value.Type != intstr.String || len(utilvalidation.IsValidPercent(value.StrVal)) > 0 {
+		return 0, false
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(value.StrVal, "%"))
+	return n, err == nil
 }
 
 // IP validates an address in canonical form (no leading zeros, no IPv4-mapped IPv6). Addresses in known, those that

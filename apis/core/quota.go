@@ -86,7 +86,7 @@ func validateLimitItem(p *field.Path, item *corev1.LimitRangeItem) field.ErrorLi
 	var l check.List
 	validateName := validateResourceName
 	if item.Type == corev1.LimitTypePod || item.Type == corev1.LimitTypeContainer {
-		validateName = validateContainerResourceName
+		validateName = ValidateContainerResourceName
 	}
 	names := corev1.ResourceList{}
 	one := func(name string, list corev1.ResourceList) {

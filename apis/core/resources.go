@@ -132,7 +132,9 @@ func validateResourceName(p *field.Path, name corev1.ResourceName) field.ErrorLi
 	return l.Errors()
 }
 
-func validateContainerResourceName(p *field.Path, name corev1.ResourceName) field.ErrorList {
+// ValidateContainerResourceName checks the name of a resource that a container asks for: a standard one, or an
+// extended one with a domain.
+func ValidateContainerResourceName(p *field.Path, name corev1.ResourceName) field.ErrorList {
 	var l check.List
 	l.Add(validateResourceName(p, name))
 	switch {
@@ -167,7 +169,7 @@ func validateQuantity(p *field.Path, name corev1.ResourceName, quantity resource
 }
 
 func validateContainerResources(p *field.Path, r *corev1.ResourceRequirements, podClaims sets.Set[string]) field.ErrorList {
-	return validateResources(p, r, validateContainerResourceName, podClaims)
+	return validateResources(p, r, ValidateContainerResourceName, podClaims)
 }
 
 func validateResources(p *field.Path, r *corev1.ResourceRequirements, validateName func(*field.Path, corev1.ResourceName) field.ErrorList, podClaims sets.Set[string]) field.ErrorList {

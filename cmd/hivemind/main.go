@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	apiconfig "github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/pkg/bundle"
 	"github.com/hivemind-project/hivemind/pkg/config"
 )
 
@@ -73,15 +75,34 @@ func run(ctx context.Context, con *console, args []string) int {
 		return exitOK
 	}
 	fmt.Fprintf(con.err, "hivemind: %v\n", err)
+	if next := nextAfter(err); next != "" {
+		fmt.Fprintln(con.err, "Next: "+next)
+	}
 	var exit *exitError
 	switch {
 	case errors.As(err, &exit):
 		return exit.code
 	case errors.Is(err, config.ErrInvalid):
-		fmt.Fprintln(con.err, "Next: mend it; `hivemind config view` shows what is set, and `hivemind up --help` lists what can be.")
 		return exitUsage
 	}
 	return exitFailure
+}
+
+// nextAfter is what to do after an error that does not say so itself.
+func nextAfter(err error) string {
+	switch {
+	case strings.Contains(err.Error(), "\nNext: "):
+		return ""
+	case errors.Is(err, config.ErrInvalid):
+		return "mend it; hivemind config view shows what is set, and hivemind up --help lists what can be"
+	case errors.Is(err, bundle.ErrNoPayload), errors.Is(err, bundle.ErrCorrupt):
+		return "make build, or copy bin/hivemind from where it works"
+	case errors.Is(err, syscall.ENOSPC):
+		return "df -h shows which disk is full; make room, and try again"
+	case errors.Is(err, fs.ErrPermission):
+		return "try again as root, with sudo"
+	}
+	return "hivemind doctor looks at the machine, hivemind logs shows what happened"
 }
 
 func newRootCommand(con *console) *cobra.Command {

@@ -96,7 +96,7 @@ func render(o *Options, m machine) string {
 	f("enable_criu = false")
 	f("ignore_deprecation_warnings = []")
 	f("cdi_spec_dirs = []")
-	f("[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = %s\nconf_dir = %s", list(o.CNIBinDirs), q(o.CNIConfDir))
+	f("[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = %s\nconf_dir = %s\nuse_internal_loopback = true", list(o.CNIBinDirs), q(o.CNIConfDir))
 	f("[plugins.'io.containerd.cri.v1.runtime'.containerd]\ndefault_runtime_name = 'runc'")
 	f("[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\nruntime_path = %s",
 		q(filepath.Join(o.BinDir, "containerd-shim-runc-v2")))

@@ -21,10 +21,10 @@ import (
 const ManifestName = "manifest.json"
 
 // ErrNoPayload is returned by a hivemind that was built without the tag "payload".
-var ErrNoPayload = errors.New("this hivemind carries no programs: build it with `make build`")
+var ErrNoPayload = errors.New("this hivemind was built without the programs it should carry")
 
 // ErrCorrupt is returned for a payload that does not have the digest its manifest gives.
-var ErrCorrupt = errors.New("the hivemind file is damaged: copy or build it again")
+var ErrCorrupt = errors.New("the hivemind file is damaged")
 
 // Manifest lists the programs of a bundle.
 type Manifest struct {

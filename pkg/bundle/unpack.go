@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -23,8 +24,8 @@ import (
 const (
 	// stagePrefix marks a directory that is being filled. One that is left over was left by a crash.
 	stagePrefix = ".unpack-"
-	// bootFile, beside the programs, holds the id of the boot in which their checksums were last compared.
-	bootFile = ".boot"
+	// verifiedFile, beside the programs, holds the id of a boot and the names of those whose checksums were compared in it.
+	verifiedFile = ".verified"
 )
 
 // Unpack makes the named files (all, if none is named) present below dir and returns the directory that they are in.
@@ -63,7 +64,14 @@ func (b *Bundle) Unpack(dir string, names ...string) (string, error) {
 	if err := publish(stage, target, missing); err != nil {
 		return "", fmt.Errorf("unpack programs into %s: %w", target, err)
 	}
-	return target, nil
+	verified, err := readVerified(target)
+	if err != nil {
+		return "", fmt.Errorf("unpack programs into %s: %w", target, err)
+	}
+	for _, f := range missing {
+		verified = append(verified, f.Name)
+	}
+	return target, writeVerified(target, verified)
 }
 
 // choose returns the manifest's entries of names, or all.
@@ -89,29 +97,28 @@ func (b *Bundle) choose(names []string) ([]File, error) {
 // stale returns those of files that target lacks or has damaged. Sizes are compared each time; checksums once a boot,
 // because a power cut is what leaves files of the right size and the wrong content.
 func stale(target string, files []File) ([]File, error) {
-	boot := bootID()
-	verified, err := os.ReadFile(filepath.Join(target, bootFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	verified, err := readVerified(target)
+	if err != nil {
 		return nil, fmt.Errorf("check unpacked programs: %w", err)
 	}
-	deep := string(verified) != boot
 	bad := make([]bool, len(files))
 	err = inParallel(len(files), func(i int) error {
-		path := filepath.Join(target, files[i].Name)
+		f := files[i]
+		path := filepath.Join(target, f.Name)
 		info, err := os.Lstat(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		if errors.Is(err, fs.ErrNotExist) {
 			bad[i] = true
 			return nil
-		case err != nil:
+		}
+		if err != nil {
 			return fmt.Errorf("check unpacked programs: %w", err)
 		}
-		bad[i] = !info.Mode().IsRegular() || info.Size() != files[i].Size
-		if bad[i] || !deep {
+		bad[i] = !info.Mode().IsRegular() || info.Size() != f.Size
+		if bad[i] || slices.Contains(verified, f.Name) {
 			return nil
 		}
 		sum, err := fileSum(path)
-		bad[i] = sum != files[i].SHA256
+		bad[i] = sum != f.SHA256
 		return err
 	})
 	if err != nil {
@@ -121,14 +128,42 @@ func stale(target string, files []File) ([]File, error) {
 	for i, f := range files {
 		if bad[i] {
 			missing = append(missing, f)
+		} else if !slices.Contains(verified, f.Name) {
+			verified = append(verified, f.Name)
 		}
 	}
-	if len(missing) == 0 && deep {
-		if err := os.WriteFile(filepath.Join(target, bootFile), []byte(boot), 0o644); err != nil {
-			return nil, fmt.Errorf("check unpacked programs: %w", err)
-		}
+	if len(missing) == len(files) {
+		return missing, nil
 	}
-	return missing, nil
+	return missing, writeVerified(target, verified)
+}
+
+// readVerified lists the files of target that were found whole since the machine booted.
+func readVerified(target string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(target, verifiedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	words := strings.Fields(string(text))
+	if len(words) == 0 || words[0] != bootID() {
+		return nil, nil
+	}
+	return words[1:], nil
+}
+
+func writeVerified(target string, names []string) error {
+	path := filepath.Join(target, verifiedFile)
+	text := bootID() + " " + strings.Join(names, " ")
+	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+		return nil
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		return fmt.Errorf("check unpacked programs: %w", err)
+	}
+	return nil
 }
 
 // extract decompresses files into stage, the largest first, so that none is waited for alone.
@@ -173,9 +208,6 @@ func publish(stage, target string, files []File) error {
 		return err
 	}
 	if _, err := os.Lstat(target); errors.Is(err, fs.ErrNotExist) {
-		if err := os.WriteFile(filepath.Join(stage, bootFile), []byte(bootID()), 0o644); err != nil {
-			return err
-		}
 		return os.Rename(stage, target)
 	}
 	for _, f := range files {
@@ -242,11 +274,11 @@ func fileSum(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// bootID tells this boot of the machine from others. Where the kernel does not say, files are checked every time.
+// bootID tells this boot of the machine from others.
 func bootID() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return ""
+		return "unknown" // then files are checked for once only
 	}
 	return strings.TrimSpace(string(id))
 }

@@ -56,6 +56,7 @@ func checks() []check {
 		{name: "filesystems", run: checkFilesystems, containers: true},
 		{name: "network", run: checkNetwork, containers: true},
 		{name: "forwarding", run: checkForwarding, containers: true},
+		{name: "address", run: checkAddress},
 		{name: "ports", run: checkPorts},
 		{name: "disk", run: checkDisk},
 		{name: "data", run: checkData},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	apiconfig "github.com/hivemind-project/hivemind/apis/config"
 	"github.com/hivemind-project/hivemind/pkg/config"
 	"github.com/hivemind-project/hivemind/pkg/datadir"
+	"github.com/hivemind-project/hivemind/pkg/network"
 )
 
 // Space that the data directory needs: unpacked programs and a storage for Fail, some images for Warn.
@@ -26,6 +28,24 @@ const (
 	comfyFreeBytes = 2 << 30
 	minFreeInodes  = 10_000
 )
+
+func checkAddress(m *Machine) Result {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return Result{Severity: Fail, What: "links cannot be listed: " + err.Error()}
+	}
+	for _, a := range addresses {
+		if p, err := netip.ParsePrefix(a.String()); err != nil || p.Addr().String() != m.Config.Node.IP {
+			continue
+		}
+		if host, err := network.DetectNodeIP(); err == nil && host.IP.String() == m.Config.Node.IP && host.Note != "" {
+			return Result{Severity: Warn, What: "the node's address is " + m.Config.Node.IP, Why: host.Note, Mend: "hivemind up --node-ip ADDRESS, for another"}
+		}
+		return ok("the node's is %s", m.Config.Node.IP)
+	}
+	return Result{Severity: Fail, What: "no link has the node's address " + m.Config.Node.IP, Why: "the node could not be reached by it",
+		Mend: "ip -brief address lists those there are; hivemind up --node-ip ADDRESS"}
+}
 
 func checkPorts(m *Machine) Result {
 	if m.Running != 0 {

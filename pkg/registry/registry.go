@@ -141,7 +141,7 @@ func (r *Registry) Groups(o ServeOptions) []Group {
 		}
 	}
 	r.addCore(group(schema.GroupVersion{Version: "v1"}), o)
-	group(eventsv1.SchemeGroupVersion)["events"] = r.Store("", "events")
+	group(eventsv1.SchemeGroupVersion)["events"] = newEventsREST(r.Store("", "events"))
 	authentication, authorization := reviewStorage(o.Authenticator, o.Audiences, o.Authorizer, o.Rules)
 	groups = append(groups, Group{authenticationv1.SchemeGroupVersion, authentication}, Group{authorizationv1.SchemeGroupVersion, authorization})
 	return groups
@@ -162,8 +162,8 @@ func (r *Registry) addCore(resources map[string]rest.Storage, o ServeOptions) {
 	resources["pods/exec"] = &podExecREST{pods, kubelets}
 	resources["pods/attach"] = &podAttachREST{pods, kubelets}
 	resources["pods/portforward"] = &podPortForwardREST{pods, kubelets}
-	resources["pods/ephemeralcontainers"] = newPodUpdateREST(pods, core.PreparePodEphemeralContainersForUpdate, core.ValidatePodEphemeralContainersUpdate)
-	resources["pods/resize"] = newPodUpdateREST(pods, core.PreparePodResizeForUpdate, core.ValidatePodResize)
+	resources["pods/ephemeralcontainers"] = newPodUpdateREST(pods, core.PreparePodForEphemeralContainersUpdate, core.ValidatePodEphemeralContainersUpdate)
+	resources["pods/resize"] = newPodUpdateREST(pods, core.PreparePodForResize, core.ValidatePodResize)
 	resources["pods/proxy"] = &proxyREST{newObject: newPod, newOptions: newPodProxyOptions, locate: podLocator{pods, kubelets.Transport}.locate}
 	resources["services/proxy"] = &proxyREST{newObject: newService, newOptions: newServiceProxyOptions, locate: r.locateService}
 	resources["nodes/proxy"] = &proxyREST{newObject: newNode, newOptions: newNodeProxyOptions, locate: kubelets.locate}

@@ -67,6 +67,9 @@ func (s *Server) publishAPIServer(ctx context.Context, client kubernetes.Interfa
 	if err != nil {
 		return err
 	}
+	if ip, err := netip.ParseAddr(s.config.Node.IP); err == nil && ip.IsLoopback() {
+		return nil // no pod could reach the server there, and the API refuses endpoints that are nobody's
+	}
 	endpoints := &corev1.Endpoints{
 		ObjectMeta: metav1.ObjectMeta{Name: "kubernetes", Namespace: metav1.NamespaceDefault, Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}},
 		Subsets: []corev1.EndpointSubset{{

@@ -32,8 +32,6 @@ type Cluster struct {
 	Client    *fake.Clientset
 	Informers informers.SharedInformerFactory
 	Events    *Events
-	// KeepStatus makes an update of an object leave its status alone, as API servers do.
-	KeepStatus bool
 
 	t    testing.TB
 	last atomic.Int64
@@ -79,6 +77,12 @@ func (c *Cluster) Start(run func(ctx context.Context)) {
 // Eventually waits until check returns nil.
 func (c *Cluster) Eventually(what string, check func() error) {
 	c.t.Helper()
+	Eventually(c.t, what, check)
+}
+
+// Eventually waits until check returns nil, and fails the test if that takes more than 15 seconds.
+func Eventually(t testing.TB, what string, check func() error) {
+	t.Helper()
 	err := errors.New("never checked")
 	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); {
 		if err = check(); err == nil {
@@ -86,7 +90,7 @@ func (c *Cluster) Eventually(what string, check func() error) {
 		}
 		wait(5 * time.Millisecond)
 	}
-	c.t.Fatalf("%s: %v", what, err)
+	t.Fatalf("%s: %v", what, err)
 }
 
 // wait is the pause between two looks at a condition.
@@ -157,8 +161,6 @@ func (c *Cluster) check(action clienttesting.Action) (bool, runtime.Object, erro
 			into.FieldByName("Status").Set(status)
 			reflect.ValueOf(update.GetObject()).Elem().Set(into)
 			next.SetAnnotations(annotations)
-		} else if action.GetSubresource() == "" && c.KeepStatus {
-			status.Set(into.FieldByName("Status"))
 		}
 	}
 	next.SetResourceVersion(strconv.FormatInt(c.last.Add(1), 10))

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -71,23 +72,25 @@ func DeleteTable(name string) error {
 	return nil
 }
 
-// SetFilled adds the set or map with its elements, in messages small enough for netlink's 64 KiB attributes.
-func SetFilled(c *nftables.Conn, s *nftables.Set, elements []nftables.SetElement) error {
-	if err := c.AddSet(s, nil); err != nil {
-		return err
-	}
-	return AddElements(c, s, elements)
-}
+// most is how many elements one message may have: netlink's attributes end at 64 KiB, an element at 200 bytes.
+const most = 256
 
-// AddElements adds elements to a set or map that exists.
+// AddElements adds any number of elements to a set or map.
 func AddElements(c *nftables.Conn, s *nftables.Set, elements []nftables.SetElement) error {
-	const most = 256 // elements of at most 200 bytes
-	for len(elements) > 0 {
-		n := min(most, len(elements))
-		if err := c.SetAddElements(s, elements[:n]); err != nil {
+	for part := range slices.Chunk(elements, most) {
+		if err := c.SetAddElements(s, part); err != nil {
 			return err
 		}
-		elements = elements[n:]
+	}
+	return nil
+}
+
+// DeleteElements deletes any number of elements of a set or map. The kernel refuses the transaction if one is not there.
+func DeleteElements(c *nftables.Conn, s *nftables.Set, elements []nftables.SetElement) error {
+	for part := range slices.Chunk(elements, most) {
+		if err := c.SetDeleteElements(s, part); err != nil {
+			return err
+		}
 	}
 	return nil
 }
