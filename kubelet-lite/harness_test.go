@@ -59,6 +59,12 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.run(k)
+}
+
+// run lets an agent run until w.stop.
+func (w *world) run(k *Kubelet) {
+	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- k.Run(ctx) }()

@@ -93,6 +93,8 @@ type Config struct {
 	Recorder record.EventRecorder
 	// ResolvConf are the machine's resolver configurations, first choice first. Optional.
 	ResolvConf []string
+	// NoSeccomp says that the runtime was built without seccomp (`runc features` tells). Optional.
+	NoSeccomp bool
 	// Clock is for tests. Optional.
 	Clock clock.WithDelayedExecution
 }
@@ -221,7 +223,7 @@ func (k *Kubelet) newWorkers(ctx context.Context, recorder record.EventRecorder,
 	build := version.Get()
 	asker := probe.New(c.Runtime, build.Major+"."+build.Minor)
 	resolver := &podnet.Resolver{ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain, Files: c.ResolvConf}
-	builder := &criconfig.Builder{RootDir: c.RootDir, PodLogDir: c.PodLogDir, Resolver: resolver,
+	builder := &criconfig.Builder{RootDir: c.RootDir, PodLogDir: c.PodLogDir, Resolver: resolver, NoSeccomp: c.NoSeccomp,
 		MemoryCapacity: machine.Capacity.Memory().Value(), SubPath: c.Volumes.SubPath}
 	if c.Cgroups != nil {
 		builder.CgroupParent = c.Cgroups.PodCgroup

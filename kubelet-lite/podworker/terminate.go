@@ -33,6 +33,9 @@ func (w *worker) terminate(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) 
 			return after
 		}
 		if err := w.release(ctx, pod); err != nil {
+			if ctx.Err() != nil {
+				return 0
+			}
 			klog.FromContext(ctx).Error(err, "Pod cannot be cleaned up yet")
 			w.event(pod, v1.EventTypeWarning, "FailedKillPod", "error killing pod: "+err.Error())
 			return w.backOffAgain()
@@ -51,6 +54,9 @@ func (w *worker) terminate(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) 
 	}
 	if pod.DeletionTimestamp != nil || gone {
 		if err := w.removeAll(ctx, pod); err != nil {
+			if ctx.Err() != nil {
+				return 0
+			}
 			klog.FromContext(ctx).Error(err, "Remains of pod cannot be removed yet")
 			return w.backOffAgain()
 		}

@@ -48,7 +48,7 @@ func (s *Server) resourceMetrics(w http.ResponseWriter, r *http.Request) {
 		m.family("container_start_time_seconds", "gauge", "Start time of the container since unix epoch in seconds")
 		eachContainer(got, func(p *stats.PodStats, c *stats.ContainerStats) {
 			if !c.StartTime.IsZero() {
-				m.sample("container_start_time_seconds", float64(c.StartTime.UnixNano())/1e9, time.Time{}, "container", c.Name, "namespace", p.PodRef.Namespace, "pod", p.PodRef.Name)
+				m.sample("container_start_time_seconds", float64(c.StartTime.UnixMilli())/1e3, time.Time{}, "container", c.Name, "namespace", p.PodRef.Namespace, "pod", p.PodRef.Name)
 			}
 		})
 		m.family("pod_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed by the pod in core-seconds")

@@ -146,15 +146,14 @@ func TestGenerationStatusAndScale(t *testing.T) {
 	if err != nil || scale.Status.Selector != "app=d" {
 		t.Fatalf("scale: %+v, %v", scale, err)
 	}
-	scale.Spec.Replicas = 4
+	scale.Spec.Replicas, scale.ResourceVersion = 4, "" // the controller writes the status at the same time
 	if scale, err = deployments.UpdateScale(t.Context(), "d", scale, metav1.UpdateOptions{}); err != nil || scale.Spec.Replicas != 4 {
 		t.Fatalf("scaled: %+v, %v", scale, err)
 	}
 	if d, err = deployments.Get(t.Context(), "d", metav1.GetOptions{}); err != nil || *d.Spec.Replicas != 4 || d.Generation != 3 {
 		t.Errorf("after scaling: %d replicas, generation %d, %v", *d.Spec.Replicas, d.Generation, err)
 	}
-	scale.Spec.Replicas = -1
-	scale.ResourceVersion = ""
+	scale.Spec.Replicas, scale.ResourceVersion = -1, ""
 	_, err = deployments.UpdateScale(t.Context(), "d", scale, metav1.UpdateOptions{})
 	if want := `Scale.autoscaling "d" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0`; err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)

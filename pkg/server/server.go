@@ -73,11 +73,6 @@ func (s *Server) client(name string, groups ...string) (kubernetes.Interface, er
 	return kubernetes.NewForConfig(s.loopback.Config(who))
 }
 
-// serviceAccountClient acts as a ServiceAccount of kube-system, which is what the default roles bind controllers by.
-func (s *Server) serviceAccountClient(name string) (kubernetes.Interface, error) {
-	return s.client("system:serviceaccount:kube-system:"+name, "system:serviceaccounts", "system:serviceaccounts:kube-system")
-}
-
 func (s *Server) startCertificates(context.Context) error {
 	services, err := netip.ParsePrefix(s.config.Network.ServiceCIDR)
 	if err != nil {

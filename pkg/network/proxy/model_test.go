@@ -126,7 +126,7 @@ func TestObjectsOf(t *testing.T) {
 		var chains, elements []string
 		for _, ch := range o.chains {
 			chains = append(chains, suffix(ch.name))
-			if ch.affinity > 0 {
+			if ch.clients != "" {
 				t.Errorf("%s: chain %s has affinity", c.name, ch.name)
 			}
 		}

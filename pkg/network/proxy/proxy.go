@@ -276,11 +276,6 @@ func (p *Proxy) resync(ctx context.Context, here place) error {
 	if err := p.table.reset(everything); err != nil {
 		return err
 	}
-	for _, o := range everything {
-		if err := p.forget(o); err != nil {
-			return err
-		}
-	}
 	return p.endFlows(nil, changed)
 }
 
@@ -343,9 +338,6 @@ func (p *Proxy) update(ctx context.Context, dirty map[types.NamespacedName]bool,
 	if err := p.table.replace(old, now); err != nil {
 		return err
 	}
-	if err := p.forget(now); err != nil {
-		return err
-	}
 	return p.endFlows(oldPorts, nowPorts)
 }
 
@@ -373,7 +365,7 @@ func (p *Proxy) portsOf(svc *corev1.Service, here place) ([]*appliedPort, error)
 func (p *Proxy) claim(ctx context.Context, name types.NamespacedName, elements []element) []element {
 	var kept []element
 	for _, e := range elements {
-		if e.set == endpointMap { // its keys are the chain's own
+		if e.set == endpointMap || e.set == stickyMap { // their keys are the chain's own
 			kept = append(kept, e)
 			continue
 		}
@@ -388,19 +380,6 @@ func (p *Proxy) claim(ctx context.Context, name types.NamespacedName, elements [
 		kept = append(kept, e)
 	}
 	return kept
-}
-
-// forget applies to every chain with affinity.
-func (p *Proxy) forget(o objects) error {
-	for _, ch := range o.chains {
-		if ch.affinity == 0 {
-			continue
-		}
-		if err := p.table.forget(ch); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // slot is an element without its target: what can be there once.

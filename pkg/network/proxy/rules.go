@@ -25,10 +25,16 @@ import (
 //	    protocol . port, if local  ─ proxy-nodeports ─▶ service-x-external or proxy-reject
 //	service-x-balancer: source ranges, then                  service-x-external
 //	service-x-external: marks for masquerade, or keeps the client's address and takes local endpoints
-//	service-x, service-x-all: one endpoint by affinity, or by chance from proxy-endpoints, which has those of all services:
+//	service-x, service-x-all: one endpoint by chance from proxy-endpoints, which has those of all services:
 //	    hash of the chain . number ─▶ address . port
 //
 // A map for each service would do as well, but the kernel finds maps by walking a list of all.
+//
+// With session affinity each endpoint has a chain and a set of its clients, which time out. A client is looked for in
+// the sets one by one: the one cost that grows, with the endpoints of such a service. (One map from client to endpoint
+// would be quicker, but nft(8) aborts when it lists rules that put into a map what they have from another.)
+//	service-x: if the client is in a set, goto service-x-endpoint; else by chance from proxy-sticky:
+//	    hash of the chain . number ─▶ service-x-endpoint: put the client into the set, translate
 
 // masqueradeBit of a packet's mark says that its source is to be rewritten on the way out; the bit that kube-proxy uses.
 const masqueradeBit = 0x4000
@@ -38,6 +44,7 @@ const (
 	addressMap    = "proxy-addresses"
 	nodePortMap   = "proxy-nodeports"
 	endpointMap   = "proxy-endpoints"
+	stickyMap     = "proxy-sticky"
 	clusterIPSet  = "proxy-cluster-ips"
 	dispatchChain = "proxy-services"
 	rejectChain   = "proxy-reject"
@@ -51,23 +58,19 @@ type objects struct {
 	elements []element
 }
 
-// chain is a chain of rules, and what its rules refer to.
+// chain is a chain of rules.
 type chain struct {
-	name      string
-	rules     [][]expr.Any
-	affinity  time.Duration    // of the map affinityMap(name), if not 0
-	endpoints []netip.AddrPort // that clients in that map may have
+	name  string
+	rules [][]expr.Any
+	// clients is the set that the rules put clients into, for as long as timeout; none if empty.
+	clients string
+	timeout time.Duration
 }
 
 // element is one element of a shared map or set; of a map with the chain to go to, or with a value.
 type element struct {
 	set, key  string
 	to, value string
-}
-
-// affinityMap is the map from client to endpoint of a chain. A map's timeout cannot be changed, so it is in the name.
-func affinityMap(chain string, d time.Duration) string {
-	return fmt.Sprintf("%s-affinity-%d", chain, int(d.Seconds()))
 }
 
 // objectsOf returns what the port is in the table; cluster is the CIDR of all pods.
@@ -137,38 +140,60 @@ func objectsOf(p *servicePort, cluster netip.Prefix) objects {
 // it drops.
 func (o *objects) endpointChain(name string, endpoints []netip.AddrPort, affinity time.Duration, first ...[]expr.Any) string {
 	c := chain{name: name, rules: first}
-	// Registers: 0 client; 1 and 2 hash of the chain and 3 random number; 4 and 5 address and port of the endpoint.
+	sticky := affinity > 0 && len(endpoints) > 1
+	// Registers: 0 client; 1 and 2 hash of the chain, 3 random number; 4 and 5 address and port of the endpoint.
 	client, key, number, target := nft.Reg(0), nft.Reg(1), nft.Reg(3), nft.Reg(4)
-	var remember []expr.Any
-	if affinity > 0 && len(endpoints) > 1 {
-		c.affinity, c.endpoints = affinity, endpoints
-		known := &nftables.Set{Name: affinityMap(name, affinity)}
-		remember = nft.Rule(nft.Saddr(client), []expr.Any{&expr.Dynset{
-			SrcRegKey: client, SrcRegData: target, SetName: known.Name, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: affinity,
-		}})
-		c.rules = append(c.rules, nft.Rule(nft.Saddr(client), nft.Map(client, target, known), remember, nft.DNAT(target)))
+	hash := hashOf(name)
+	byChance := func(then []expr.Any) []expr.Any {
+		return nft.Rule([]expr.Any{&expr.Immediate{Register: key, Data: hash[:4]}, &expr.Immediate{Register: key + 1, Data: hash[4:8]}},
+			nft.RandomModulo(number, len(endpoints)), then)
 	}
-	switch len(endpoints) {
-	case 0:
-		c.rules = append(c.rules, nft.Drop())
-	case 1:
-		c.rules = append(c.rules, nft.Rule([]expr.Any{
-			&expr.Immediate{Register: target, Data: endpoints[0].Addr().AsSlice()},
-			&expr.Immediate{Register: target + 1, Data: nft.Port(endpoints[0].Port())},
-		}, nft.DNAT(target)))
-	default:
-		hash := hashOf(name)
-		for i, e := range endpoints {
-			o.elements = append(o.elements, element{
-				set: endpointMap, key: string(binary.NativeEndian.AppendUint32(hash, uint32(i))), value: string(endpointValue(e)),
-			})
+	for i, e := range endpoints {
+		numbered := string(binary.NativeEndian.AppendUint32(hash, uint32(i)))
+		switch {
+		case sticky:
+			one := stickyChain(name, e, affinity)
+			c.rules = append(c.rules, nft.Rule(nft.Saddr(client), nft.In(client, &nftables.Set{Name: one.clients}), nft.Goto(one.name)))
+			o.chains = append(o.chains, one)
+			o.elements = append(o.elements, element{set: stickyMap, key: numbered, to: one.name})
+		case len(endpoints) > 1:
+			o.elements = append(o.elements, element{set: endpointMap, key: numbered, value: string(nft.Concat(e.Addr().AsSlice(), nft.Port(e.Port())))})
 		}
-		c.rules = append(c.rules, nft.Rule(
-			[]expr.Any{&expr.Immediate{Register: key, Data: hash[:4]}, &expr.Immediate{Register: key + 1, Data: hash[4:8]}},
-			nft.RandomModulo(number, len(endpoints)), nft.Map(key, target, &nftables.Set{Name: endpointMap}), remember, nft.DNAT(target)))
+	}
+	switch {
+	case len(endpoints) == 0:
+		c.rules = append(c.rules, nft.Drop())
+	case len(endpoints) == 1:
+		c.rules = append(c.rules, translate(endpoints[0]))
+	case sticky:
+		c.rules = append(c.rules, byChance(nft.Vmap(key, &nftables.Set{Name: stickyMap})))
+	default:
+		c.rules = append(c.rules, byChance(nft.Rule(nft.Map(key, target, &nftables.Set{Name: endpointMap}), nft.DNAT(target))))
 	}
 	o.chains = append(o.chains, c)
 	return name
+}
+
+// stickyChain is the chain of one endpoint of a chain with affinity. The timeout of a set cannot be changed, so it is in
+// the name.
+func stickyChain(parent string, e netip.AddrPort, affinity time.Duration) chain {
+	name := fmt.Sprintf("%s-%x-%d", parent, e.Addr().AsSlice(), e.Port())
+	c := chain{name: name, clients: fmt.Sprintf("%s-%d", name, int(affinity.Seconds())), timeout: affinity}
+	c.rules = [][]expr.Any{
+		nft.Rule(nft.Saddr(nft.Reg(0)), []expr.Any{&expr.Dynset{
+			SrcRegKey: nft.Reg(0), SetName: c.clients, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: affinity,
+		}}),
+		translate(e),
+	}
+	return c
+}
+
+// translate is `dnat to address:port`.
+func translate(e netip.AddrPort) []expr.Any {
+	target := nft.Reg(4)
+	return nft.Rule([]expr.Any{
+		&expr.Immediate{Register: target, Data: e.Addr().AsSlice()}, &expr.Immediate{Register: target + 1, Data: nft.Port(e.Port())},
+	}, nft.DNAT(target))
 }
 
 // chainName follows from the port's name, so that a restarted proxy finds and keeps what affinity remembers.
@@ -191,8 +216,4 @@ func hashOf(chain string) []byte {
 	h := fnv.New64a()
 	h.Write([]byte(chain))
 	return h.Sum(nil)
-}
-
-func endpointValue(e netip.AddrPort) []byte {
-	return nft.Concat(e.Addr().AsSlice(), nft.Port(e.Port()))
 }

@@ -23,7 +23,6 @@ type table struct {
 	services netip.Prefix
 	own      []netip.Addr
 	shared   map[string]*nftables.Set
-	target   nftables.SetDatatype // address . port
 }
 
 func openTable(o Options) (*table, error) {
@@ -38,16 +37,16 @@ func openTable(o Options) (*table, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, errors.Join(err, c.CloseLasting())
 	}
-	// A key of eight arbitrary bytes and a number has no type of its own; the types tell the lengths alone.
-	endpointType, err := nftables.ConcatSetType(nftables.TypeInteger, nftables.TypeInteger, nftables.TypeInteger)
+	// Eight arbitrary bytes and a number: of the types of four bytes, mark is the one that nft(8) can print in a key.
+	endpointType, err := nftables.ConcatSetType(nftables.TypeMark, nftables.TypeMark, nftables.TypeMark)
 	if err != nil {
 		return nil, errors.Join(err, c.CloseLasting())
 	}
-	t.target = target
 	t.shared = map[string]*nftables.Set{
 		addressMap:   {Table: t.table, Name: addressMap, IsMap: true, KeyType: addressType, DataType: nftables.TypeVerdict},
 		nodePortMap:  {Table: t.table, Name: nodePortMap, IsMap: true, KeyType: nodePortType, DataType: nftables.TypeVerdict},
 		endpointMap:  {Table: t.table, Name: endpointMap, IsMap: true, KeyType: endpointType, DataType: target},
+		stickyMap:    {Table: t.table, Name: stickyMap, IsMap: true, KeyType: endpointType, DataType: nftables.TypeVerdict},
 		clusterIPSet: {Table: t.table, Name: clusterIPSet, KeyType: nftables.TypeIPAddr},
 	}
 	return t, nil
@@ -74,15 +73,15 @@ func (t *table) reset(all []objects) error {
 			old.chains = append(old.chains, chain{name: c.Name})
 		}
 	}
-	var oldMaps []string
+	var oldSets []string
 	if len(chains) > 0 {
 		sets, err := t.conn.GetSets(t.table)
 		if err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("list maps: %w", err)
+			return fmt.Errorf("list sets: %w", err)
 		}
 		for _, s := range sets {
 			if strings.HasPrefix(s.Name, servicePrefix) {
-				oldMaps = append(oldMaps, s.Name)
+				oldSets = append(oldSets, s.Name)
 			}
 		}
 	}
@@ -92,7 +91,7 @@ func (t *table) reset(all []objects) error {
 		now.chains = append(now.chains, o.chains...)
 		now.elements = append(now.elements, o.elements...)
 	}
-	if err := t.write(old, now, oldMaps); err != nil {
+	if err := t.write(old, now, oldSets); err != nil {
 		return err
 	}
 	return t.flush()
@@ -100,7 +99,7 @@ func (t *table) reset(all []objects) error {
 
 // replace puts new objects in the place of old ones.
 func (t *table) replace(old, now objects) error {
-	if err := t.write(old, now, mapsOf(old)); err != nil {
+	if err := t.write(old, now, setsOf(old)); err != nil {
 		return err
 	}
 	return t.flush()
@@ -158,9 +157,9 @@ func (t *table) layBase() {
 
 // write queues the change from old to now. The order matters within a transaction: what refers goes before what is
 // referred to when it is removed, and after it when it is added.
-func (t *table) write(old, now objects, oldMaps []string) error {
+func (t *table) write(old, now objects, oldSets []string) error {
 	c := t.conn
-	keepChain, keepMap := map[string]bool{}, map[string]bool{}
+	keepChain, keepSet := map[string]bool{}, map[string]bool{}
 	for _, ch := range now.chains {
 		keepChain[ch.name] = true
 	}
@@ -170,11 +169,11 @@ func (t *table) write(old, now objects, oldMaps []string) error {
 	for _, ch := range now.chains {
 		c.AddChain(&nftables.Chain{Name: ch.name, Table: t.table})
 	}
-	for _, name := range mapsOf(now) {
-		keepMap[name] = true
+	for _, name := range setsOf(now) {
+		keepSet[name] = true
 	}
-	for _, name := range oldMaps {
-		if !keepMap[name] {
+	for _, name := range oldSets {
+		if !keepSet[name] {
 			c.DelSet(&nftables.Set{Name: name, Table: t.table})
 		}
 	}
@@ -202,10 +201,11 @@ func (t *table) write(old, now objects, oldMaps []string) error {
 	return nil
 }
 
-// fill queues a chain's map and rules.
+// fill queues a chain's set and rules.
 func (t *table) fill(ch chain) error {
-	if ch.affinity > 0 {
-		if err := t.conn.AddSet(t.affinitySet(ch), nil); err != nil {
+	if ch.clients != "" {
+		set := &nftables.Set{Table: t.table, Name: ch.clients, KeyType: nftables.TypeIPAddr, Dynamic: true, HasTimeout: true, Timeout: ch.timeout}
+		if err := t.conn.AddSet(set, nil); err != nil {
 			return err
 		}
 	}
@@ -213,41 +213,6 @@ func (t *table) fill(ch chain) error {
 		t.conn.AddRule(&nftables.Rule{Table: t.table, Chain: &nftables.Chain{Name: ch.name}, Exprs: r})
 	}
 	return nil
-}
-
-func (t *table) affinitySet(ch chain) *nftables.Set {
-	return &nftables.Set{
-		Table: t.table, Name: affinityMap(ch.name, ch.affinity), IsMap: true, Dynamic: true, HasTimeout: true,
-		Timeout: ch.affinity, KeyType: nftables.TypeIPAddr, DataType: t.target,
-	}
-}
-
-// forget makes clients that affinity binds to endpoints which the chain no longer has choose anew. Elements that time out
-// meanwhile make the kernel refuse the transaction: then it is tried again with what is left.
-func (t *table) forget(ch chain) error {
-	set := t.affinitySet(ch)
-	valid := map[string]bool{}
-	for _, e := range ch.endpoints {
-		valid[string(endpointValue(e))] = true
-	}
-	for attempt := 0; ; attempt++ {
-		have, err := t.conn.GetSetElements(set)
-		if err != nil {
-			return fmt.Errorf("list clients of %s: %w", set.Name, err)
-		}
-		var stale []nftables.SetElement
-		for _, e := range have {
-			if !valid[string(e.Val)] {
-				stale = append(stale, nftables.SetElement{Key: e.Key, Val: e.Val})
-			}
-		}
-		if err := nft.DeleteElements(t.conn, set, stale); err != nil {
-			return err
-		}
-		if err = t.flush(); err == nil || !errors.Is(err, unix.ENOENT) || attempt == 5 {
-			return err
-		}
-	}
 }
 
 // bySet turns elements of shared sets into nftables'.
@@ -264,12 +229,12 @@ func (t *table) bySet(elements []element) map[*nftables.Set][]nftables.SetElemen
 	return sorted
 }
 
-// mapsOf names the maps of the chains.
-func mapsOf(o objects) []string {
+// setsOf names the sets of the chains.
+func setsOf(o objects) []string {
 	var names []string
 	for _, ch := range o.chains {
-		if ch.affinity > 0 {
-			names = append(names, affinityMap(ch.name, ch.affinity))
+		if ch.clients != "" {
+			names = append(names, ch.clients)
 		}
 	}
 	return names
