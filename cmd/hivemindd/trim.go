@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -34,10 +35,11 @@ func keepTrim(ctx context.Context) {
 	}
 }
 
-// trim takes the program's own code and constants out of the process's resident memory. A start touches nearly all of
+// trim gives back the heap that nothing uses, and takes the program's own code and constants out of the process's resident memory. A start touches nearly all of
 // them, idling a third: the server role idles at 55 MB with this and at 95 MB without. The kernel keeps the pages in its
 // cache and maps those in use again as they are touched, in some hundred faults of a microsecond.
 func trim() error {
+	debug.FreeOSMemory()
 	program, err := os.Executable()
 	if err != nil {
 		return err
