@@ -61,7 +61,8 @@ func (w *Watcher) follow(ctx context.Context) error {
 	connected := make(chan struct{}, 1)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- w.runtime.GetContainerEvents(ctx, events, func(runtimeapi.RuntimeService_GetContainerEventsClient) {
+		// The client would log the end of the stream as an error; it is ours to say.
+		ended <- w.runtime.GetContainerEvents(klog.NewContext(ctx, klog.Logger{}), events, func(runtimeapi.RuntimeService_GetContainerEventsClient) {
 			select {
 			case connected <- struct{}{}:
 			default:

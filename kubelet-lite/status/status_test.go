@@ -4,12 +4,14 @@ package status
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
@@ -213,5 +215,23 @@ func TestManagerSendsWhatChangesTogether(t *testing.T) {
 	}
 	if patches != 2 {
 		t.Errorf("%d patches for eleven changes, want 2", patches)
+	}
+}
+
+func TestManagerGivesUpOnAnotherPodOfTheSameName(t *testing.T) {
+	old := podOf(v1.RestartPolicyAlways, "a")
+	old.Name, old.Namespace, old.UID = "web", "default", "old"
+	other := old.DeepCopy()
+	other.UID = "new"
+	client := fake.NewClientset(other)
+	client.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewConflict(v1.Resource("pods"), "web", errors.New("uid"))
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	m := NewManager(ctx, client)
+	m.Set(old, v1.PodStatus{Phase: v1.PodRunning})
+	if err := m.Settle(ctx, old.UID); err != nil {
+		t.Fatal(err)
 	}
 }
