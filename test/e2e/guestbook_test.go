@@ -66,10 +66,10 @@ func (s *suite) guestbook(t *testing.T) {
 	s.apply(t, tools)
 	s.kubectl(t, "wait", "--for=condition=Ready", "pod/tools", "--timeout=60s")
 	ip := strings.TrimPrefix(clusterIP, "http://")
-	for _, name := range []string{"web.default.svc.cluster.local", "web", "web.default"} {
-		see(t, s.kubectl(t, "exec", "tools", "--", "nslookup", name), ip)
+	see(t, s.kubectl(t, "exec", "tools", "--", "nslookup", "web.default.svc.cluster.local"), ip)
+	for _, name := range []string{"web", "web.default", "web.default.svc", "web.default.svc.cluster.local"} {
+		see(t, s.kubectl(t, "exec", "tools", "--", "wget", "-q", "-O-", "http://"+name+"/messages"), "first")
 	}
-	see(t, s.kubectl(t, "exec", "tools", "--", "wget", "-q", "-O-", "http://web/messages"), "first")
 	see(t, s.kubectl(t, "exec", "tools", "--", "wget", "-q", "-O-", nodePort+"/messages"), "first")
 }
 

@@ -89,7 +89,7 @@ func (s *suite) kubectlVerbs(t *testing.T) {
 			t.Errorf("stdin: %v, %s", err, out)
 		}
 		// script gives kubectl the terminal that -t asks for.
-		cmd := s.Command(t.Context(), "script", "-qec", "kubectl exec -it tools -- sh -c 'tty; stty size'", "/dev/null")
+		cmd := s.Command(t.Context(), "script", "-qec", "kubectl exec -it tools -- tty", "/dev/null")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Errorf("with a terminal: %v\n%s", err, out)
