@@ -22,6 +22,7 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/replicaset"
 	"github.com/hivemind-project/hivemind/controllers/rootca"
 	"github.com/hivemind-project/hivemind/controllers/serviceaccount"
+	"github.com/hivemind-project/hivemind/controllers/statefulset"
 )
 
 // nodePrefix is the size of the address range that each node gets for its pods, in bits.
@@ -63,6 +64,10 @@ func All() []Entry {
 		entry("replicationcontroller-controller", "replication-controller", 2, func(d Deps, client kubernetes.Interface) (*replicaset.Controller, error) {
 			core := d.Informers.Core().V1()
 			return replicaset.NewForReplicationControllers(client, core.ReplicationControllers(), core.Pods(), d.recorder("replication-controller"))
+		}),
+		entry("statefulset-controller", "statefulset-controller", 2, func(d Deps, client kubernetes.Interface) (*statefulset.Controller, error) {
+			apps, core := d.Informers.Apps().V1(), d.Informers.Core().V1()
+			return statefulset.New(client, apps.StatefulSets(), apps.ControllerRevisions(), core.Pods(), core.PersistentVolumeClaims(), d.recorder("statefulset-controller"))
 		}),
 		entry("endpoints-controller", "endpoint-controller", 2, func(d Deps, client kubernetes.Interface) (*endpoints.Controller, error) {
 			core := d.Informers.Core().V1()

@@ -7,9 +7,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export PATH="$PWD/build/tools:$PATH"
-beside=$(go list -tags grpcnotrace ./... | grep -v "/hivemind/test\(/\|$\)")
+beside=$(go list ./... | grep -v "/hivemind/test\(/\|$\)")
 # shellcheck disable=SC2086 # one word a package
-go test -tags grpcnotrace -timeout 15m $beside
+go test -timeout 15m $beside
 if [ -d test ]; then
-	go test -tags grpcnotrace,e2e -timeout 30m -count 1 -p 1 ./test/...
+	go test -tags e2e -timeout 30m -count 1 -p 1 ./test/...
 fi

@@ -226,7 +226,9 @@ func hasSeccomp(t *testing.T, binDir string) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var features struct{ Linux struct{ Seccomp struct{ Enabled bool } } }
+	var features struct {
+		Linux struct{ Seccomp struct{ Enabled bool } }
+	}
 	if err := json.Unmarshal(out, &features); err != nil {
 		t.Fatal(err)
 	}

@@ -121,8 +121,7 @@ func validateDaemonSetStrategy(p *field.Path, strategy *appsv1.DaemonSetUpdateSt
 			l.Required(p.Child("maxUnavailable"), "cannot be 0 when maxSurge is 0")
 		}
 	default:
-		l.Add(field.ErrorList{field.NotSupported(p, strategy,
-			[]appsv1.DaemonSetUpdateStrategyType{appsv1.RollingUpdateDaemonSetStrategyType, appsv1.OnDeleteDaemonSetStrategyType})})
+		l.Add(check.NotSupported(p, strategy, appsv1.RollingUpdateDaemonSetStrategyType, appsv1.OnDeleteDaemonSetStrategyType))
 	}
 	return l.Errors()
 }

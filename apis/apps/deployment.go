@@ -95,8 +95,7 @@ func validateStrategy(p *field.Path, strategy *appsv1.DeploymentStrategy) field.
 		}
 		l.Add(check.AtMostAll(p.Child("maxUnavailable"), unavailable))
 	default:
-		l.Add(field.ErrorList{field.NotSupported(p, strategy,
-			[]appsv1.DeploymentStrategyType{appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType})})
+		l.Add(check.NotSupported(p, strategy, appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType))
 	}
 	return l.Errors()
 }

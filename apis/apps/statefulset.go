@@ -58,10 +58,11 @@ func PrepareStatefulSetForCreate(sts *appsv1.StatefulSet) {
 	}
 }
 
-// PrepareStatefulSetForUpdate prepares the template.
+// PrepareStatefulSetForUpdate prepares the template, and takes maxUnavailable out unless it was there.
 func PrepareStatefulSetForUpdate(sts, before *appsv1.StatefulSet) {
 	core.PreparePodTemplateSpec(&sts.Spec.Template, &before.Spec.Template)
-	if update := sts.Spec.UpdateStrategy.RollingUpdate; update != nil {
+	older := before.Spec.UpdateStrategy.RollingUpdate
+	if update := sts.Spec.UpdateStrategy.RollingUpdate; update != nil && (older == nil || older.MaxUnavailable == nil) {
 		update.MaxUnavailable = nil
 	}
 }

@@ -98,7 +98,7 @@ func validateCronJobSpec(spec, before *batchv1.CronJobSpec) field.ErrorList {
 		l.Invalid(at.Child("selector"), job.Selector, "`selector` will be auto-generated")
 	}
 	if ptr.Deref(job.ManualSelector, false) {
-		l.Add(field.ErrorList{field.NotSupported(at.Child("manualSelector"), job.ManualSelector, []string{"nil", "false"})})
+		l.Add(check.NotSupported(at.Child("manualSelector"), job.ManualSelector, "nil", "false"))
 	}
 	l.Add(check.NonNegativeIfSet(p.Child("successfulJobsHistoryLimit"), spec.SuccessfulJobsHistoryLimit))
 	l.Add(check.NonNegativeIfSet(p.Child("failedJobsHistoryLimit"), spec.FailedJobsHistoryLimit))

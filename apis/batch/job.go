@@ -72,19 +72,19 @@ func setTemplateDefaults(spec *batchv1.JobSpec) {
 // must be set already.
 func PrepareJobForCreate(job *batchv1.Job) {
 	core.PreparePodTemplateSpec(&job.Spec.Template, nil)
+	job.Spec.Scheduling = nil // Gang scheduling is behind a feature gate that is off.
 	if ptr.Deref(job.Spec.ManualSelector, false) {
 		return
 	}
-	template := &job.Spec.Template
-	// The map may be the job's own labels, by default.
-	copied := map[string]string{
-		legacyJobNameLabel: job.Name, batchv1.JobNameLabel: job.Name,
-		legacyControllerUIDLabel: string(job.UID), batchv1.ControllerUidLabel: string(job.UID),
+	// Where the job's own labels are the template's by default, the two are one map, and the job gets these as well.
+	if job.Spec.Template.Labels == nil {
+		job.Spec.Template.Labels = map[string]string{}
 	}
-	for key, value := range template.Labels {
-		copied[key] = value
+	for _, label := range generatedLabels(job) {
+		if _, ok := job.Spec.Template.Labels[label.key]; !ok {
+			job.Spec.Template.Labels[label.key] = label.value
+		}
 	}
-	template.Labels = copied
 	setIfNil(&job.Spec.Selector, metav1.LabelSelector{})
 	if job.Spec.Selector.MatchLabels == nil {
 		job.Spec.Selector.MatchLabels = map[string]string{}
@@ -94,9 +94,21 @@ func PrepareJobForCreate(job *batchv1.Job) {
 	}
 }
 
+type label struct{ key, value string }
+
+func generatedLabels(job *batchv1.Job) []label {
+	return []label{
+		{legacyControllerUIDLabel, string(job.UID)},
+		{legacyJobNameLabel, job.Name},
+		{batchv1.ControllerUidLabel, string(job.UID)},
+		{batchv1.JobNameLabel, job.Name},
+	}
+}
+
 // PrepareJobForUpdate prepares the template.
 func PrepareJobForUpdate(job, before *batchv1.Job) {
 	core.PreparePodTemplateSpec(&job.Spec.Template, &before.Spec.Template)
+	job.Spec.Scheduling = before.Spec.Scheduling
 }
 
 // ValidateJob checks a new Job.
@@ -124,12 +136,7 @@ func validateGeneratedSelector(job *batchv1.Job) field.ErrorList {
 	}
 	p := field.NewPath("spec", "template", "metadata", "labels")
 	want := labels.Set{}
-	for _, label := range []struct{ key, value string }{
-		{legacyControllerUIDLabel, string(job.UID)},
-		{legacyJobNameLabel, job.Name},
-		{batchv1.ControllerUidLabel, string(job.UID)},
-		{batchv1.JobNameLabel, job.Name},
-	} {
+	for _, label := range generatedLabels(job) {
 		want[label.key] = label.value
 		message := fmt.Sprintf("must be '%s'", label.value)
 		if value, ok := job.Spec.Template.Labels[label.key]; !ok {
@@ -314,7 +321,9 @@ func validateTemplateUpdate(p *field.Path, spec *batchv1.JobSpec, before *batchv
 	if equality.Semantic.DeepEqual(now.Spec, older.Spec) {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(p.Child("template.spec"), now.Spec, apivalidation.FieldImmutableErrorMsg)}
+	var l check.List
+	l.Invalid(p.Child("template.spec"), now.Spec, apivalidation.FieldImmutableErrorMsg)
+	return l.Errors()
 }
 
 func setIfNil[T any](field **T, value T) {

@@ -29,7 +29,7 @@ func (l *List) Required(p *field.Path, detail string) {
 
 // Invalid reports a value that the field at p may not have.
 func (l *List) Invalid(p *field.Path, value any, detail string) {
-	l.errs = append(l.errs, field.Invalid(p, value, detail))
+	l.errs = append(l.errs, field.Invalid(p, shown(value), detail))
 }
 
 // Each reports value at p once for every message: the form in which the string checks of apimachinery answer.
@@ -46,12 +46,12 @@ func (l *List) Forbidden(p *field.Path, detail string) {
 
 // Duplicate reports that value occurs twice where it must be unique.
 func (l *List) Duplicate(p *field.Path, value any) {
-	l.errs = append(l.errs, field.Duplicate(p, value))
+	l.errs = append(l.errs, field.Duplicate(p, shown(value)))
 }
 
 // NotFound reports a reference at p to something that does not exist.
 func (l *List) NotFound(p *field.Path, value any) {
-	l.errs = append(l.errs, field.NotFound(p, value))
+	l.errs = append(l.errs, field.NotFound(p, shown(value)))
 }
 
 // TooLong reports a value of more than limit bytes.
@@ -62,6 +62,13 @@ func (l *List) TooLong(p *field.Path, limit int) {
 // TooMany reports a list of more than limit items.
 func (l *List) TooMany(p *field.Path, actual, limit int) {
 	l.errs = append(l.errs, field.TooMany(p, actual, limit))
+}
+
+// DuplicateBecause reports that value occurs twice, and what makes it the same.
+func (l *List) DuplicateBecause(p *field.Path, value any, detail string) {
+	err := field.Duplicate(p, shown(value))
+	err.Detail = detail
+	l.errs = append(l.errs, err)
 }
 
 // Internal reports a failure of validation itself.
@@ -77,6 +84,11 @@ func OneOf[T ~string](p *field.Path, value T, valid ...T) field.ErrorList {
 		}
 	}
 	return field.ErrorList{field.NotSupported(p, value, valid)}
+}
+
+// NotSupported reports value, of which some part is none of valid.
+func NotSupported[T ~string](p *field.Path, value any, valid ...T) field.ErrorList {
+	return field.ErrorList{field.NotSupported(p, shown(value), valid)}
 }
 
 // RequiredOneOf is OneOf for a field that must be set: an empty value is missing rather than unsupported.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -56,7 +57,10 @@ func PositiveQuantity(p *field.Path, value resource.Quantity) field.ErrorList {
 
 // Immutable reports a field that differs (semantically) from what it was.
 func Immutable(p *field.Path, after, before any) field.ErrorList {
-	return validation.ValidateImmutableField(after, before, p)
+	if equality.Semantic.DeepEqual(after, before) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(p, shown(after), validation.FieldImmutableErrorMsg)}
 }
 
 // Decremented tells whether a counter went back or was removed.

@@ -15,6 +15,18 @@ import (
 	"github.com/hivemind-project/hivemind/apis/check"
 )
 
+// PrepareLeaseForCreate takes out what coordinated leader election alone reads, which is behind a feature gate that is off.
+func PrepareLeaseForCreate(lease *coordinationv1.Lease) {
+	lease.Spec.Strategy, lease.Spec.PreferredHolder = nil, nil
+}
+
+// PrepareLeaseForUpdate does what PrepareLeaseForCreate does, unless the lease had those fields.
+func PrepareLeaseForUpdate(lease, before *coordinationv1.Lease) {
+	if before.Spec.Strategy == nil && before.Spec.PreferredHolder == nil {
+		PrepareLeaseForCreate(lease)
+	}
+}
+
 // ValidateLease checks a new Lease.
 func ValidateLease(lease *coordinationv1.Lease) field.ErrorList {
 	errs := apivalidation.ValidateObjectMeta(&lease.ObjectMeta, true, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata"))

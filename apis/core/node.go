@@ -145,9 +145,7 @@ func validateTaints(p *field.Path, taints []corev1.Taint) field.ErrorList {
 		l.Add(validateTaintEffect(p.Child("effect"), taint.Effect))
 		id := identity{taint.Key, taint.Effect}
 		if seen.Has(id) {
-			err := field.Duplicate(p, taint)
-			err.Detail = "taints must be unique by key and effect pair"
-			l.Add(field.ErrorList{err})
+			l.DuplicateBecause(p, taint, "taints must be unique by key and effect pair")
 		}
 		seen.Insert(id)
 	}

@@ -149,7 +149,7 @@ func validatePersistentVolumeSpec(p *field.Path, spec *corev1.PersistentVolumeSp
 		l.Required(capacity, "")
 	}
 	if _, ok := spec.Capacity[corev1.ResourceStorage]; !ok || len(spec.Capacity) > 1 {
-		l.Add(field.ErrorList{field.NotSupported(capacity, spec.Capacity, []corev1.ResourceName{corev1.ResourceStorage})})
+		l.Add(check.NotSupported(capacity, spec.Capacity, corev1.ResourceStorage))
 	}
 	for _, name := range sortedNames(spec.Capacity) {
 		quantity := spec.Capacity[name]

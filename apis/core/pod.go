@@ -58,31 +58,6 @@ func PreparePodTemplateSpec(template, before *corev1.PodTemplateSpec) {
 	}
 }
 
-// dropUnservedPodFields takes out what Kubernetes has behind feature gates that are off: projections of API kinds that
-// are not served, stop signals, and scheduling groups.
-func dropUnservedPodFields(spec, before *corev1.PodSpec) {
-	if before != nil && equality.Semantic.DeepEqual(spec, before) {
-		return
-	}
-	for i := range spec.Volumes {
-		if projected := spec.Volumes[i].Projected; projected != nil {
-			for j := range projected.Sources {
-				projected.Sources[j].ClusterTrustBundle = nil
-				projected.Sources[j].PodCertificate = nil
-			}
-		}
-	}
-	visitContainers(nil, spec, func(_ *field.Path, c *corev1.Container) {
-		if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
-			c.Lifecycle.StopSignal = nil
-			if c.Lifecycle.PreStop == nil && c.Lifecycle.PostStart == nil {
-				c.Lifecycle = nil
-			}
-		}
-	})
-	spec.SchedulingGroup = nil
-}
-
 // mergeLabelKeys turns matchLabelKeys and mismatchLabelKeys into requirements of the selectors they stand beside, with
 // the values of the pod's own labels (KEP-3633, KEP-3243).
 func mergeLabelKeys(pod *corev1.Pod) {
@@ -418,7 +393,7 @@ func ValidateBinding(binding *corev1.Binding) field.ErrorList {
 	p := field.NewPath("target")
 	if kind := binding.Target.Kind; kind != "" {
 		if kind != "Node" {
-			l.Add(field.ErrorList{field.NotSupported(p.Child("kind"), kind, []string{"Node", "<empty>"})})
+			l.Add(check.NotSupported(p.Child("kind"), kind, "Node", "<empty>"))
 		}
 	}
 	if binding.Target.Name == "" {

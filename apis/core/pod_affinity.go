@@ -253,8 +253,8 @@ func ValidateTolerations(p *field.Path, tolerations []corev1.Toleration) field.E
 			}
 		case corev1.TolerationOpLt, corev1.TolerationOpGt:
 			// Comparison is known to the API, but behind a feature gate that is off.
-			l.Add(field.ErrorList{field.NotSupported(p.Child("operator"), t.Operator, []corev1.TolerationOperator{
-				corev1.TolerationOpEqual, corev1.TolerationOpExists, corev1.TolerationOpLt, corev1.TolerationOpGt})})
+			l.Add(check.NotSupported(p.Child("operator"), t.Operator,
+				corev1.TolerationOpEqual, corev1.TolerationOpExists, corev1.TolerationOpLt, corev1.TolerationOpGt))
 		default:
 			l.Add(check.OneOf(p.Child("operator"), t.Operator, corev1.TolerationOpEqual, corev1.TolerationOpExists))
 		}

@@ -145,8 +145,8 @@ func defaultPullPolicy(image string) corev1.PullPolicy {
 	return corev1.PullIfNotPresent
 }
 
-// validImageReference tells whether the reference could name an image at all: a path in lower case (a registry's host
-// may have capitals), a tag and a digest that are not empty.
+// validImageReference tells whether the reference could name an image at all: a path of components in lower case that
+// begin and end with a letter or digit (a registry's host may have capitals), a tag and a digest that are not empty.
 func validImageReference(name, tag string, hasTag bool, digest string, hasDigest bool) bool {
 	path := name
 	if hasTag {
@@ -155,8 +155,14 @@ func validImageReference(name, tag string, hasTag bool, digest string, hasDigest
 	if host, rest, ok := strings.Cut(path, "/"); ok && (strings.ContainsAny(host, ".:") || host == "localhost" || strings.ToLower(host) != host) {
 		path = rest
 	}
-	if path == "" || strings.ToLower(path) != path || strings.ContainsAny(path, " \t\n:@") {
+	const alphanumeric, longest = "abcdefghijklmnopqrstuvwxyz0123456789", 255
+	if len(path) > longest {
 		return false
+	}
+	for _, component := range strings.Split(path, "/") {
+		if component == "" || strings.Trim(component, alphanumeric+"._-") != "" || strings.ContainsAny(component[:1]+component[len(component)-1:], "._-") {
+			return false
+		}
 	}
 	return !(hasTag && tag == "") && !(hasDigest && !strings.Contains(digest, ":"))
 }

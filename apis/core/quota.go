@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -46,6 +47,11 @@ func addMissing(list, from corev1.ResourceList) {
 			list[name] = quantity.DeepCopy()
 		}
 	}
+}
+
+// PrepareLimitRangeForCreate names a LimitRange that has no name.
+func PrepareLimitRangeForCreate(limits *corev1.LimitRange) {
+	setIfEmpty(&limits.Name, string(uuid.NewUUID()))
 }
 
 // ValidateLimitRange checks a new LimitRange.

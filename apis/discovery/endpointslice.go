@@ -100,7 +100,11 @@ func validatePorts(p *field.Path, ports []discoveryv1.EndpointPort) field.ErrorL
 			l.Duplicate(p.Child("name"), port.Name)
 		}
 		names[name] = true
-		l.Add(check.RequiredOneOf(p.Child("protocol"), ptr.Deref(port.Protocol, ""), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP))
+		if port.Protocol == nil {
+			l.Required(p.Child("protocol"), "")
+		} else {
+			l.Add(check.OneOf(p.Child("protocol"), *port.Protocol, corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP))
+		}
 		if port.AppProtocol != nil {
 			l.Add(check.QualifiedName(p.Child("appProtocol"), *port.AppProtocol))
 		}

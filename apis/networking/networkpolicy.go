@@ -183,7 +183,7 @@ func ValidateIPAddress(address *networkingv1.IPAddress) field.ErrorList {
 
 // ValidateIPAddressUpdate checks an update of an IPAddress: it never passes to another object.
 func ValidateIPAddressUpdate(address, before *networkingv1.IPAddress) field.ErrorList {
-	errs := check.MetadataUpdate(&address.ObjectMeta, &before.ObjectMeta)
+	errs := append(ValidateIPAddress(address), check.MetadataUpdate(&address.ObjectMeta, &before.ObjectMeta)...)
 	return append(errs, check.Immutable(field.NewPath("spec", "parentRef"), address.Spec.ParentRef, before.Spec.ParentRef)...)
 }
 

@@ -45,6 +45,6 @@ func ValidateRuntimeClass(class *nodev1.RuntimeClass) field.ErrorList {
 
 // ValidateRuntimeClassUpdate checks an update of a RuntimeClass: running pods rely on its handler.
 func ValidateRuntimeClassUpdate(class, before *nodev1.RuntimeClass) field.ErrorList {
-	errs := check.MetadataUpdate(&class.ObjectMeta, &before.ObjectMeta)
+	errs := append(ValidateRuntimeClass(class), check.MetadataUpdate(&class.ObjectMeta, &before.ObjectMeta)...)
 	return append(errs, check.Immutable(field.NewPath("handler"), class.Handler, before.Handler)...)
 }

@@ -144,13 +144,13 @@ func validateRoleRef(ref rbacv1.RoleRef, kinds ...string) field.ErrorList {
 	return l.Errors()
 }
 
-// validateSameRole shows the reference as kube-apiserver does: by the names of its Go fields.
 func validateSameRole(now, before rbacv1.RoleRef) field.ErrorList {
 	if now == before {
 		return nil
 	}
-	shown := struct{ APIGroup, Kind, Name string }{now.APIGroup, now.Kind, now.Name}
-	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), shown, "cannot change roleRef")}
+	var l check.List
+	l.Invalid(field.NewPath("roleRef"), now, "cannot change roleRef")
+	return l.Errors()
 }
 
 func validateSubjects(subjects []rbacv1.Subject, namespaced bool) field.ErrorList {

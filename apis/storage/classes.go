@@ -111,6 +111,9 @@ func validateTopologies(p *field.Path, terms []corev1.TopologySelectorTerm) fiel
 			}
 			keys[r.Key] = values
 		}
+		if len(keys) == 0 {
+			l.Duplicate(at, "")
+		}
 		for _, other := range seen {
 			if reflect.DeepEqual(keys, other) {
 				l.Duplicate(at, "")

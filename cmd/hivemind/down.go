@@ -42,7 +42,8 @@ data directory. To remove it all: hivemind reset.`,
 			if n := shims(c); n > 0 {
 				fmt.Fprintf(con.out, "; %s running", count(n, "pod goes on", "pods go on"))
 			}
-			fmt.Fprintf(con.out, ".\n\nNext:\n  %-42s start again\n  %-42s remove all\n", c.again("up -d"), c.again("reset"))
+			fmt.Fprintln(con.out, ".")
+			printNext(con, [][2]string{{c.again("up -d"), "start again"}, {c.again("reset"), "remove all"}})
 			return nil
 		},
 	}

@@ -139,16 +139,19 @@ func prepare(cfg *apiconfig.Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := datadir.Open(cfg, version); err != nil {
+	if err := datadir.Create(cfg); err != nil {
 		return "", err
 	}
 	dir := cfg.Path("bin")
 	binaries, err := carried.Unpack(dir, nodePrograms(cfg)...)
 	if err != nil {
-		return "", fmt.Errorf("%w\nNext: df -h %s shows whether the disk is full; nothing was left half written", err, cfg.DataDir)
+		return "", err
 	}
 	// Shims of running containers hold on to the version that started them.
-	return binaries, carried.Prune(dir, runsFrom)
+	if err := carried.Prune(dir, runsFrom); err != nil {
+		return "", err
+	}
+	return binaries, datadir.Open(cfg, version)
 }
 
 // nodePrograms are what a node runs; kubectl and helm are unpacked when they are first called.
@@ -182,9 +185,24 @@ func welcome(con *console, c *cluster, took time.Duration, opts upOptions) error
 			fmt.Fprintf(con.err, "hivemind: %v\nNext: hivemind kubectl works without it\n", err)
 		}
 	}
-	fmt.Fprintf(con.out, "\nNext:\n  %-42s what runs\n  %-42s the cluster's nodes\n  %-42s stop; containers go on\n",
-		c.again("status"), c.kubectl("get nodes -o wide"), c.again("down"))
+	printNext(con, [][2]string{
+		{c.kubectl("get nodes -o wide"), "the cluster's nodes"},
+		{c.again("status"), "what runs"},
+		{c.again("down"), "stop; containers go on"},
+	})
 	return nil
+}
+
+// printNext lists commands and what they do.
+func printNext(con *console, commands [][2]string) {
+	width := 0
+	for _, c := range commands {
+		width = max(width, len(c[0]))
+	}
+	fmt.Fprintln(con.out, "\nNext:")
+	for _, c := range commands {
+		fmt.Fprintf(con.out, "  %-*s   %s\n", width, c[0], c[1])
+	}
 }
 
 // kubectl is how a person calls kubectl for this cluster.

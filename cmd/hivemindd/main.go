@@ -125,7 +125,7 @@ func serve(ctx context.Context, cfg *apiconfig.Config, opts options) error {
 	if err := reporter.Ready(); err != nil {
 		klog.ErrorS(err, "Status not written")
 	}
-	<-ctx.Done()
+	keepTrim(ctx)
 	klog.InfoS("Stopping")
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()

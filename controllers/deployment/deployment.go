@@ -307,7 +307,7 @@ func (c *Controller) writeStatus(ctx context.Context, seen, d *appsv1.Deployment
 		return nil
 	}
 	_, err := c.client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, d, metav1.UpdateOptions{})
-	if err != nil {
+	if err != nil && !apierrors.IsNotFound(err) { // deleted meanwhile is no failure
 		return fmt.Errorf("update status of deployment %s/%s: %w", d.Namespace, d.Name, err)
 	}
 	return nil

@@ -111,6 +111,9 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 	}
 	now := c.now()
 	rs, err = c.writeStatus(ctx, rs, statusOf(rs, active, terminating, failed, now))
+	if apierrors.IsNotFound(err) {
+		return nil // deleted meanwhile
+	}
 	if err != nil || failed != nil {
 		return errors.Join(failed, err)
 	}

@@ -8,8 +8,13 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+
+	"k8s.io/klog/v2"
+
+	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
 )
 
 func main() {
@@ -17,6 +22,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: openapi DIRECTORY")
 		os.Exit(2)
 	}
+	// The server that is described need not tell of its start.
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
 	if err := run(os.Args[1]); err != nil {
 		fmt.Fprintln(os.Stderr, "openapi:", err)
 		os.Exit(1)
@@ -32,7 +40,18 @@ func run(dir string) error {
 	if err != nil {
 		return fmt.Errorf("make the table of types: %w", err)
 	}
-	return write(filepath.Join(dir, "zz_generated_types.bin"), []byte(table))
+	if err := write(filepath.Join(dir, "zz_generated_types.bin"), []byte(table)); err != nil {
+		return err
+	}
+	docs, err := documents(kinds)
+	if err != nil {
+		return fmt.Errorf("make the documents: %w", err)
+	}
+	archive, err := openapi.Pack(docs)
+	if err != nil {
+		return err
+	}
+	return write(filepath.Join(dir, "zz_generated_documents.bin"), archive)
 }
 
 func write(path string, data []byte) error {

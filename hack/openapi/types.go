@@ -9,6 +9,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -90,6 +91,7 @@ func typeTable(k *kinds) (string, error) {
 		if !ok {
 			return "", fmt.Errorf("type %s has no structure", name)
 		}
+		sortFields(&t.Atom)
 		types = append(types, t)
 	}
 	return typeschema.Encode(types, named)
@@ -120,4 +122,19 @@ func collect(name string, all map[string]smd.TypeDef, used map[string]bool) {
 		}
 	}
 	atom(all[name].Atom)
+}
+
+// sortFields puts fields in the order of their names, at all depths: the converter leaves them as they come from a map.
+func sortFields(a *smd.Atom) {
+	if a.List != nil {
+		sortFields(&a.List.ElementType.Inlined)
+	}
+	if a.Map == nil {
+		return
+	}
+	sortFields(&a.Map.ElementType.Inlined)
+	slices.SortFunc(a.Map.Fields, func(x, y smd.StructField) int { return strings.Compare(x.Name, y.Name) })
+	for i := range a.Map.Fields {
+		sortFields(&a.Map.Fields[i].Type.Inlined)
+	}
 }

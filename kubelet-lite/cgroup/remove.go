@@ -47,6 +47,8 @@ func removeDir(dir string) error {
 	for _, d := range slices.Backward(dirs) {
 		err := syscall.Rmdir(d)
 		if errors.Is(err, syscall.EBUSY) {
+			// What is frozen on v1 does not even die.
+			_ = writeOptional(filepath.Join(d, "freezer.state"), "THAWED")
 			for _, pid := range procs(d) {
 				if pid != os.Getpid() {
 					_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself: the next round tells

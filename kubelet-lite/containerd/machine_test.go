@@ -74,7 +74,25 @@ func start(t *testing.T, ctx context.Context, opts Options, groups *cgroup.Manag
 	return s
 }
 
-// runPod starts a pod with one container, on the host's network, and returns the ids and the container's process.
+// addNetwork gives the machine a network whose plugin does nothing but answer.
+func addNetwork(t *testing.T, opts *Options) {
+	t.Helper()
+	bin := t.TempDir()
+	opts.CNIBinDirs = []string{bin}
+	for path, text := range map[string]string{
+		filepath.Join(bin, "nothing"):                     "#!/bin/sh\ncat >/dev/null\necho '{\"cniVersion\":\"1.0.0\",\"interfaces\":[{\"name\":\"eth0\",\"sandbox\":\"'$CNI_NETNS'\"}],\"ips\":[{\"address\":\"10.9.9.9/24\",\"interface\":0}]}'\n",
+		filepath.Join(opts.CNIConfDir, "10-net.conflist"): `{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"nothing"}]}`,
+	} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// runPod starts a pod with one container, on a network of its own, and returns the ids and the container's process.
 func runPod(t *testing.T, ctx context.Context, s *Supervisor, root string) (pod, container string, pid int) {
 	t.Helper()
 	conn, err := s.dial()
@@ -88,7 +106,7 @@ func runPod(t *testing.T, ctx context.Context, s *Supervisor, root string) (pod,
 		LogDirectory: t.TempDir(),
 		Linux: &cri.LinuxPodSandboxConfig{
 			CgroupParent:    root + "/pods/besteffort/podu1",
-			SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE}},
+			SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_POD}},
 		},
 	}
 	sandbox, err := rt.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: config})
@@ -124,6 +142,7 @@ func TestContainersOutliveEverything(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	opts, groups := newMachine(t)
+	addNetwork(t, &opts)
 	s := start(t, ctx, opts, groups)
 	_, container, pid := runPod(t, ctx, s, opts.CgroupRoot)
 	born := startTime(pid)
@@ -131,6 +150,14 @@ func TestContainersOutliveEverything(t *testing.T) {
 		t.Fatalf("process %d of the container does not run", pid)
 	}
 	first := s.current.pid
+	if own, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid)); err != nil {
+		t.Fatal(err)
+	} else if host, err := os.Readlink("/proc/self/ns/net"); err != nil || own == host {
+		t.Fatalf("the pod is on the host's network, %v", err)
+	}
+	if mounts, err := mountsIn(opts.RunDir); err != nil || !strings.Contains(mounts, "/netns/") {
+		t.Errorf("no network namespace below the run directory: %s, %v", mounts, err)
+	}
 	running := func(when string, s *Supervisor) {
 		t.Helper()
 		if got := startTime(pid); got != born {
@@ -223,12 +250,10 @@ func TestContainersOutliveEverything(t *testing.T) {
 	if left := find(func(args []string) bool { return strings.Contains(strings.Join(args, " "), opts.RunDir+"/") }); len(left) > 0 {
 		t.Errorf("processes %v are left", left)
 	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(string(mounts), opts.RunDir) || strings.Contains(string(mounts), opts.DataDir) {
-		t.Errorf("mounts are left:\n%s", mounts)
+	for _, dir := range []string{opts.RunDir, opts.DataDir} {
+		if mounts, err := mountsIn(dir); err != nil || mounts != "" {
+			t.Errorf("mounts are left: %s, %v", mounts, err)
+		}
 	}
 	if err := os.Remove(opts.RunDir); err != nil {
 		t.Errorf("run directory is not empty: %v", err)
@@ -236,6 +261,18 @@ func TestContainersOutliveEverything(t *testing.T) {
 	if uids, err := groups.List(); err != nil || len(uids) > 0 {
 		t.Errorf("cgroups of pods %v are left, %v", uids, err)
 	}
+}
+
+// mountsIn are the lines of mountinfo that name the directory.
+func mountsIn(dir string) (string, error) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	var out []string
+	for _, l := range strings.Split(string(data), "\n") {
+		if strings.Contains(l, dir) {
+			out = append(out, l)
+		}
+	}
+	return strings.Join(out, "\n"), err
 }
 
 // A containerd that cannot start is an error with its own words, in time.

@@ -49,7 +49,7 @@ func (s *Supervisor) launch(config string) (*process, error) {
 		close(p.ended)
 	}()
 	err = s.cgroups.Join("containerd", p.pid)
-	if err == nil {
+	if err == nil || errors.Is(err, syscall.ESRCH) { // one that ended at once is started again like any other
 		err = os.WriteFile(s.opts.pidFile(), []byte(fmt.Sprintf("%d %s %s\n", p.pid, startTime(p.pid), digestOf(config))), 0o600)
 	}
 	if err != nil {
@@ -176,6 +176,13 @@ func (p *process) end(ctx context.Context, within time.Duration) error {
 		return nil
 	case <-time.After(stopWithin):
 		return fmt.Errorf("process %d does not end", p.pid)
+	}
+}
+
+// forget stops watching a process that is no child of ours; a child has to be waited for in any case.
+func (p *process) forget() {
+	if p.fd != nil {
+		_ = p.fd.Close() // wakes the goroutine that waits on it
 	}
 }
 

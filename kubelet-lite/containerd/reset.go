@@ -16,9 +16,10 @@ import (
 	"time"
 )
 
-// Reset removes all that containerd and its containers are on this machine: processes, mounts below the data and run
-// directories (network namespaces among them), cgroups, and containerd's own files. It needs no running containerd and
-// no Start before it, and can be repeated after any failure: every step is tried, and what went wrong is joined.
+// Reset removes all that containerd and its containers are on this machine: processes, mounts below the run directory
+// (network namespaces among them) and below the data directory's containerd/ and kubelet/, cgroups, and containerd's own
+// files. It needs no running containerd and no Start before it, and can be repeated after any failure: every step is
+// tried, and what went wrong is joined. A disk that the administrator mounted elsewhere below the data directory stays.
 func (s *Supervisor) Reset(ctx context.Context) error {
 	errs := []error{s.Stop(ctx)}
 	// containerd first, or it would start cleaning up after the shims.
@@ -27,7 +28,7 @@ func (s *Supervisor) Reset(ctx context.Context) error {
 	if err := s.cgroups.Destroy(); err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, unmountBelow(s.opts.RunDir), unmountBelow(s.opts.DataDir))
+	errs = append(errs, unmountBelow(s.opts.RunDir), unmountBelow(s.opts.root()), unmountBelow(filepath.Join(s.opts.DataDir, "kubelet")))
 	for _, dir := range []string{s.opts.state(), filepath.Join(s.opts.RunDir, "s"), filepath.Join(s.opts.RunDir, "runc"), s.opts.root()} {
 		if err := os.RemoveAll(dir); err != nil {
 			errs = append(errs, err)
@@ -89,7 +90,7 @@ func childrenOf() map[int][]int {
 	return out
 }
 
-// unmountBelow detaches every mount at or below dir, the last made first.
+// unmountBelow detaches every mount below dir, the last made first.
 func unmountBelow(dir string) error {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
@@ -105,7 +106,7 @@ func unmountBelow(dir string) error {
 			continue
 		}
 		p := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(w[4])
-		if p == dir || strings.HasPrefix(p, dir+"/") {
+		if strings.HasPrefix(p, dir+"/") {
 			points = append(points, p)
 		}
 	}

@@ -186,7 +186,7 @@ func (s *Supervisor) Stop(ctx context.Context) error {
 	if err := p.end(ctx, stopWithin); err != nil {
 		return fmt.Errorf("stop containerd: %w", err)
 	}
-	return errors.Join(removeFile(s.opts.pidFile()))
+	return removeFile(s.opts.pidFile())
 }
 
 // Abandon stops watching over containerd and leaves it running, for whoever starts next to adopt.
@@ -195,10 +195,15 @@ func (s *Supervisor) Abandon() {
 	cancel, done := s.cancel, s.done
 	s.cancel = nil
 	s.mu.Unlock()
-	if cancel != nil {
-		cancel()
-		<-done
+	if cancel == nil {
+		return
 	}
+	cancel()
+	<-done
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current.forget()
+	s.current = nil
 }
 
 // watch starts containerd again whenever it ends.

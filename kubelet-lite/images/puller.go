@@ -78,12 +78,11 @@ type key struct {
 
 // pull is one attempt for one pod and image.
 type pull struct {
-	done     bool
-	ref      string
-	reason   string // of its failure
-	message  string
-	failed   time.Time
-	reported bool // that it failed, before that it backs off
+	done    bool
+	ref     string
+	reason  string // of its failure
+	message string
+	failed  time.Time
 }
 
 // NewPuller returns a puller that calls wake when a pod's pull has ended.
@@ -117,10 +116,11 @@ func (p *Puller) Ensure(ctx context.Context, pod *v1.Pod, object runtime.Object,
 		p.mu.Unlock()
 		return p.inspect(ctx, spec, record.ref, object)
 	}
-	if record != nil && !record.reported {
-		record.reported = true
-		p.mu.Unlock()
-		return Result{Reason: record.reason, Message: record.message, Retry: reportFor}
+	if record != nil {
+		if left := reportFor - p.clock.Since(record.failed); left > 0 {
+			p.mu.Unlock()
+			return Result{Reason: record.reason, Message: record.message, Retry: left}
+		}
 	}
 	p.mu.Unlock()
 

@@ -194,7 +194,7 @@ func (c *Cache) watch(k key) *item {
 	if k.kind == secret {
 		expected = &v1.Secret{}
 	}
-	r := cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(lw, c.client), expected, it, cache.ReflectorOptions{
+	r := cache.NewReflectorWithOptions(listed{lw}, expected, it, cache.ReflectorOptions{
 		Name:            fmt.Sprintf("%s %s/%s", k.kind, k.namespace, k.name),
 		MinWatchTimeout: 30 * time.Minute,
 		Backoff:         &wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 8, Cap: 5 * time.Second},
@@ -202,6 +202,13 @@ func (c *Cache) watch(k key) *item {
 	go r.RunWithContext(ctx)
 	return it
 }
+
+// listed has a reflector list and then watch. To stream the list (KEP-3157) saves nothing for one object, and costs a
+// refused request where the server has no watch cache.
+type listed struct{ *cache.ListWatch }
+
+// IsWatchListSemanticsUnSupported is how client-go asks.
+func (listed) IsWatchListSemanticsUnSupported() bool { return true }
 
 // item is the reflector's store of one object.
 var _ cache.ReflectorStore = (*item)(nil)

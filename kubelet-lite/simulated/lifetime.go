@@ -48,10 +48,13 @@ func lifetime(sandbox *runtimeapi.PodSandboxConfig, config *runtimeapi.Container
 		return after, code, true
 	}
 	pause, code, known := command(words)
-	if known && pause >= 0 {
-		return pause, code, true
+	switch {
+	case !known:
+		return 0, 0, kind == "init"
+	case pause < 0:
+		return 0, 0, false
 	}
-	return 0, 0, kind == "init"
+	return pause, code, true
 }
 
 // command knows the few programs whose outcome is their arguments; a negative pause is one without end.

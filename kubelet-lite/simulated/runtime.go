@@ -50,6 +50,7 @@ type Runtime struct {
 	used       map[netip.Addr]bool
 	lastIP     netip.Addr
 	calls      map[string]int
+	stopped    []string
 }
 
 type sandbox struct {
@@ -283,8 +284,12 @@ func (r *Runtime) StopContainer(_ context.Context, id string, _ int64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls["StopContainer"]++
-	if _, ok := r.containers[id]; !ok {
+	c, ok := r.containers[id]
+	if !ok {
 		return nil
+	}
+	if c.status.State == runtimeapi.ContainerState_CONTAINER_RUNNING {
+		r.stopped = append(r.stopped, c.status.Metadata.Name)
 	}
 	r.exit(id, 143)
 	return nil
@@ -388,6 +393,13 @@ func (r *Runtime) Calls(name string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.calls[name]
+}
+
+// Stopped returns the names of the containers that were stopped while they ran, in order; for tests.
+func (r *Runtime) Stopped() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.stopped)
 }
 
 // exit marks a running container as ended; the lock is held.

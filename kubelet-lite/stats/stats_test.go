@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 	"k8s.io/utils/ptr"
 )
 
@@ -67,6 +68,31 @@ func TestRateNeedsTwoLooks(t *testing.T) {
 		got := p.cpuRate(cpuSample{at.Add(step.after), step.used})
 		if d := cmp.Diff(step.want, got); d != "" {
 			t.Errorf("after %v: %s", step.after, d)
+		}
+	}
+}
+
+func TestPressure(t *testing.T) {
+	disk := func(available, inodesFree uint64) *stats.FsStats {
+		return &stats.FsStats{CapacityBytes: ptr.To[uint64](1000), AvailableBytes: &available, Inodes: ptr.To[uint64](1000), InodesFree: &inodesFree}
+	}
+	noInodes := &stats.FsStats{CapacityBytes: ptr.To[uint64](1000), AvailableBytes: ptr.To[uint64](500), Inodes: ptr.To[uint64](0), InodesFree: ptr.To[uint64](0)}
+	for name, tc := range map[string]struct {
+		node               stats.NodeStats
+		memory, disk, pids bool
+	}{
+		"nothing known":       {stats.NodeStats{}, false, false, false},
+		"plenty":              {stats.NodeStats{Fs: disk(100, 50), Memory: &stats.MemoryStats{AvailableBytes: ptr.To[uint64](100 << 20)}}, false, false, false},
+		"little memory":       {stats.NodeStats{Memory: &stats.MemoryStats{AvailableBytes: ptr.To[uint64](99 << 20)}}, true, false, false},
+		"little disk":         {stats.NodeStats{Fs: disk(99, 500)}, false, true, false},
+		"few inodes":          {stats.NodeStats{Fs: disk(500, 49)}, false, true, false},
+		"no inodes counted":   {stats.NodeStats{Fs: noInodes}, false, false, false},
+		"little for images":   {stats.NodeStats{Fs: disk(500, 500), Runtime: &stats.RuntimeStats{ImageFs: disk(140, 500)}}, false, true, false},
+		"few process numbers": {stats.NodeStats{Rlimit: &stats.RlimitStats{MaxPID: ptr.To[int64](1000), NumOfRunningProcesses: ptr.To[int64](951)}}, false, false, true},
+	} {
+		memory, disk, pids := pressure(tc.node)
+		if memory != tc.memory || disk != tc.disk || pids != tc.pids {
+			t.Errorf("%s: memory %t, disk %t, pids %t", name, memory, disk, pids)
 		}
 	}
 }

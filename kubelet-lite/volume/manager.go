@@ -39,9 +39,10 @@ type Objects interface {
 	GetSecret(namespace, name string) (*v1.Secret, error)
 }
 
-// Tokens issue service account tokens; objects.Tokens does.
+// Tokens issue service account tokens, and keep them for a pod until it is forgotten; objects.Tokens does.
 type Tokens interface {
 	Get(ctx context.Context, namespace, name string, spec authv1.TokenRequestSpec) (string, error)
+	Forget(pod types.UID)
 }
 
 // Options are what a manager needs.
@@ -155,6 +156,9 @@ func (m *Manager) Unmount(ctx context.Context, uid types.UID) error {
 		if err := os.RemoveAll(filepath.Join(dir, sub)); err != nil {
 			return fmt.Errorf("remove volumes of pod %s: %w", uid, err)
 		}
+	}
+	if m.Tokens != nil {
+		m.Tokens.Forget(uid)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

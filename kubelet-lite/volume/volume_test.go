@@ -34,6 +34,7 @@ type world struct {
 	secrets    map[string]*v1.Secret
 	token      string
 	asked      authv1.TokenRequestSpec
+	forgotten  apitypes.UID
 }
 
 func (w *world) GetConfigMap(_, name string) (*v1.ConfigMap, error) {
@@ -61,6 +62,8 @@ func (w *world) Get(_ context.Context, _, _ string, spec authv1.TokenRequestSpec
 	return w.token, nil
 }
 
+func (w *world) Forget(pod apitypes.UID) { w.forgotten = pod }
+
 func newManager(t *testing.T, w *world, objects ...runtime.Object) *Manager {
 	t.Helper()
 	dir := t.TempDir()
@@ -73,6 +76,9 @@ func newManager(t *testing.T, w *world, objects ...runtime.Object) *Manager {
 	t.Cleanup(func() {
 		if err := m.Unmount(context.Background(), "u1"); err != nil {
 			t.Error(err)
+		}
+		if w.forgotten != "u1" {
+			t.Error("the pod's tokens are kept")
 		}
 		if left, err := mountsBelow(dir); err != nil || len(left) > 0 {
 			t.Errorf("mounts %v are left, %v", left, err)

@@ -57,14 +57,21 @@ func Check(c *config.Config) error {
 	return checkKept(c, kept)
 }
 
-// Open checks the directory, creates it if need be (0711: pods' volumes below it are reached by any user), and notes
-// in it the version of this program and the configuration.
-func Open(c *config.Config, version string) error {
+// Create makes the directory if there is none, after Check. Its mode is 0711: any user may reach a pod's volume below it.
+func Create(c *config.Config) error {
 	if err := Check(c); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(c.DataDir, 0o711); err != nil {
 		return fmt.Errorf("create data directory: %w", err)
+	}
+	return nil
+}
+
+// Open creates the directory if need be, and notes in it the version of this program and the configuration.
+func Open(c *config.Config, version string) error {
+	if err := Create(c); err != nil {
+		return err
 	}
 	text, err := yaml.Marshal(c)
 	if err != nil {

@@ -18,24 +18,12 @@ import (
 	seeds "github.com/hivemind-project/hivemind/config"
 )
 
-// systemNamespaces are there from the start and for ever.
-var systemNamespaces = []string{metav1.NamespaceSystem, metav1.NamespaceDefault, metav1.NamespacePublic, corev1.NamespaceNodeLease}
-
 // bootstrap makes what every cluster has: the system's namespaces, roles and classes, and the services that lead to the API
 // server and to DNS. It writes only what is missing or differs.
 func (s *Server) bootstrap(ctx context.Context) error {
 	client, err := s.client(user.APIServerUser, user.SystemPrivilegedGroup)
 	if err != nil {
 		return err
-	}
-	for _, name := range systemNamespaces {
-		_, err := client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			_, err = client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
-		}
-		if err != nil && !apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("make namespace %s: %w", name, err)
-		}
 	}
 	if err := seeds.Ensure(ctx, client); err != nil {
 		return err

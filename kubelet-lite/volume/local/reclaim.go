@@ -44,12 +44,13 @@ type Reclaimer struct {
 	node, dir string
 }
 
-// New returns a reclaimer of the volumes whose node affinity names node; their data is below dir.
+// New returns a reclaimer of the volumes whose node affinity names node (the value of its label kubernetes.io/hostname);
+// their data is below dir.
 func New(client kubernetes.Interface, node, dir string) *Reclaimer {
 	return &Reclaimer{client: client, node: node, dir: dir}
 }
 
-// Run reclaims until ctx ends. It needs the rights to list, watch and delete persistent volumes.
+// Run reclaims until ctx ends. It needs the rights to get, list, watch and delete persistent volumes.
 func (r *Reclaimer) Run(ctx context.Context) {
 	work := make(chan *v1.PersistentVolume)
 	var running sync.WaitGroup

@@ -59,7 +59,7 @@ func nodeOfPod(obj any) ([]string, error) {
 }
 
 // Authorize implements authorizer.Authorizer. A refusal says why and has no opinion, as roles may allow more.
-func (a *Authorizer) Authorize(_ context.Context, attrs authorizer.Attributes) (authorizer.Decision, string, error) {
+func (a *Authorizer) Authorize(ctx context.Context, attrs authorizer.Attributes) (authorizer.Decision, string, error) {
 	node, isNode := identity(attrs.GetUser())
 	if !isNode {
 		return authorizer.DecisionNoOpinion, "", nil
@@ -67,7 +67,7 @@ func (a *Authorizer) Authorize(_ context.Context, attrs authorizer.Attributes) (
 	if node == "" {
 		return authorizer.DecisionNoOpinion, fmt.Sprintf("unknown node for user %q", attrs.GetUser().GetName()), nil
 	}
-	if allowed, reason := a.decide(node, attrs); !allowed {
+	if allowed, reason := a.decide(ctx, node, attrs); !allowed {
 		return authorizer.DecisionNoOpinion, reason, nil
 	}
 	return authorizer.DecisionAllow, "", nil
@@ -91,20 +91,20 @@ func (a *Authorizer) RulesFor(_ context.Context, u user.Info, _ string) ([]autho
 	return nil, nil, false, nil
 }
 
-func (a *Authorizer) decide(node string, attrs authorizer.Attributes) (bool, string) {
+func (a *Authorizer) decide(ctx context.Context, node string, attrs authorizer.Attributes) (bool, string) {
 	if attrs.IsResourceRequest() {
 		switch (schema.GroupResource{Group: attrs.GetAPIGroup(), Resource: attrs.GetResource()}) {
 		case schema.GroupResource{Resource: "secrets"}, schema.GroupResource{Resource: "configmaps"}:
-			return a.decideRead(node, attrs)
+			return a.decideRead(ctx, node, attrs)
 		case schema.GroupResource{Resource: "persistentvolumeclaims"}:
 			if attrs.GetSubresource() == "status" {
-				return a.decideClaimStatus(node, attrs)
+				return a.decideClaimStatus(ctx, node, attrs)
 			}
-			return a.decideGet(node, attrs)
+			return a.decideGet(ctx, node, attrs)
 		case schema.GroupResource{Resource: "persistentvolumes"}, schema.GroupResource{Group: "storage.k8s.io", Resource: "volumeattachments"}:
-			return a.decideGet(node, attrs)
+			return a.decideGet(ctx, node, attrs)
 		case schema.GroupResource{Resource: "serviceaccounts"}:
-			return a.decideServiceAccount(node, attrs)
+			return a.decideServiceAccount(ctx, node, attrs)
 		case schema.GroupResource{Group: "coordination.k8s.io", Resource: "leases"}:
 			return decideLease(node, attrs)
 		case schema.GroupResource{Group: "storage.k8s.io", Resource: "csinodes"}:
@@ -112,14 +112,14 @@ func (a *Authorizer) decide(node string, attrs authorizer.Attributes) (bool, str
 		case schema.GroupResource{Resource: "nodes"}:
 			return decideNode(node, attrs)
 		case schema.GroupResource{Resource: "pods"}:
-			return a.decidePod(node, attrs)
+			return a.decidePod(ctx, node, attrs)
 		}
 	}
 	return rbac.RulesAllow(attrs, a.rules...), ""
 }
 
 // decideRead is on Secrets and ConfigMaps: single ones may be read and watched.
-func (a *Authorizer) decideRead(node string, attrs authorizer.Attributes) (bool, string) {
+func (a *Authorizer) decideRead(ctx context.Context, node string, attrs authorizer.Attributes) (bool, string) {
 	switch {
 	case !oneOf(attrs.GetVerb(), "get", "list", "watch"):
 		return false, "can only read resources of this type"
@@ -128,36 +128,36 @@ func (a *Authorizer) decideRead(node string, attrs authorizer.Attributes) (bool,
 	case attrs.GetNamespace() == "":
 		return false, "can only read namespaced object of this type"
 	}
-	return a.related(node, attrs)
+	return a.related(ctx, node, attrs)
 }
 
-func (a *Authorizer) decideGet(node string, attrs authorizer.Attributes) (bool, string) {
+func (a *Authorizer) decideGet(ctx context.Context, node string, attrs authorizer.Attributes) (bool, string) {
 	switch {
 	case attrs.GetVerb() != "get":
 		return false, "can only get individual resources of this type"
 	case attrs.GetSubresource() != "":
 		return false, "cannot get subresource"
 	}
-	return a.related(node, attrs)
+	return a.related(ctx, node, attrs)
 }
 
-func (a *Authorizer) decideClaimStatus(node string, attrs authorizer.Attributes) (bool, string) {
+func (a *Authorizer) decideClaimStatus(ctx context.Context, node string, attrs authorizer.Attributes) (bool, string) {
 	if !oneOf(attrs.GetVerb(), "update", "patch") {
 		return false, "can only get/update/patch this type"
 	}
-	return a.related(node, attrs)
+	return a.related(ctx, node, attrs)
 }
 
-func (a *Authorizer) decideServiceAccount(node string, attrs authorizer.Attributes) (bool, string) {
+func (a *Authorizer) decideServiceAccount(ctx context.Context, node string, attrs authorizer.Attributes) (bool, string) {
 	switch {
 	case attrs.GetVerb() == "get" && attrs.GetSubresource() == "":
-		return a.decideRead(node, attrs)
+		return a.decideRead(ctx, node, attrs)
 	case attrs.GetVerb() != "create" || attrs.GetName() == "":
 		return false, "can only create tokens for individual service accounts"
 	case attrs.GetSubresource() != "token":
 		return false, "can only create token subresource of serviceaccount"
 	}
-	return a.related(node, attrs)
+	return a.related(ctx, node, attrs)
 }
 
 // decideLease and decideCSINode leave the name at creation, which is not known yet, to Restriction.
@@ -203,12 +203,12 @@ func decideNode(node string, attrs authorizer.Attributes) (bool, string) {
 }
 
 // decidePod leaves it to Restriction whose pods are written.
-func (a *Authorizer) decidePod(node string, attrs authorizer.Attributes) (bool, string) {
+func (a *Authorizer) decidePod(ctx context.Context, node string, attrs authorizer.Attributes) (bool, string) {
 	switch attrs.GetSubresource() + "/" + attrs.GetVerb() {
 	case "/create", "/delete", "status/update", "status/patch", "eviction/create":
 		return true, ""
 	case "/get":
-		return a.related(node, attrs)
+		return a.related(ctx, node, attrs)
 	case "/list", "/watch":
 		// A selector that does not parse selects nothing for certain.
 		selector, _ := attrs.GetFieldSelector()
@@ -218,7 +218,7 @@ func (a *Authorizer) decidePod(node string, attrs authorizer.Attributes) (bool, 
 			}
 		}
 		if attrs.GetName() != "" {
-			return a.related(node, attrs)
+			return a.related(ctx, node, attrs)
 		}
 		return false, "can only list/watch pods with spec.nodeName field selector"
 	}
@@ -226,37 +226,40 @@ func (a *Authorizer) decidePod(node string, attrs authorizer.Attributes) (bool, 
 }
 
 // related tells whether the object that the request names is one that a pod of the node refers to.
-func (a *Authorizer) related(node string, attrs authorizer.Attributes) (bool, string) {
+func (a *Authorizer) related(ctx context.Context, node string, attrs authorizer.Attributes) (bool, string) {
 	name := attrs.GetName()
 	if name == "" {
 		return false, "No Object name found"
 	}
-	var found bool
-	namespace := attrs.GetNamespace()
-	switch attrs.GetResource() {
-	case "pods":
-		found = a.anyPod(node, namespace, func(pod *corev1.Pod) bool { return pod.Name == name })
-	case "secrets":
-		found = a.anyUser(node, namespace, func(pod *corev1.Pod) bool { return refersToSecret(pod, name) }) || a.volumeSecret(node, namespace, name)
-	case "configmaps":
-		found = a.anyUser(node, namespace, func(pod *corev1.Pod) bool { return refersToConfigMap(pod, name) })
-	case "serviceaccounts":
-		found = a.anyUser(node, namespace, func(pod *corev1.Pod) bool { return pod.Spec.ServiceAccountName == name })
-	case "persistentvolumeclaims":
-		found = a.anyUser(node, namespace, func(pod *corev1.Pod) bool { return refersToClaim(pod, name) })
-	case "persistentvolumes":
-		pv, err := a.volumes.Get(name)
-		found = err == nil && a.mounts(node, pv)
-	case "volumeattachments":
-		if a.attachments != nil {
-			va, err := a.attachments.Get(name)
-			found = err == nil && va.Spec.NodeName == node
-		}
-	}
-	if !found {
+	if !catchUp(ctx, func() bool { return a.knows(node, attrs.GetResource(), attrs.GetNamespace(), name) }) {
 		return false, fmt.Sprintf("no relationship found between node '%s' and this object", node)
 	}
 	return true, ""
+}
+
+// knows tells whether the informers know of such a pod.
+func (a *Authorizer) knows(node, resource, namespace, name string) bool {
+	switch resource {
+	case "pods":
+		return a.anyPod(node, namespace, func(pod *corev1.Pod) bool { return pod.Name == name })
+	case "secrets":
+		return a.anyUser(node, namespace, func(pod *corev1.Pod) bool { return refersToSecret(pod, name) }) || a.volumeSecret(node, namespace, name)
+	case "configmaps":
+		return a.anyUser(node, namespace, func(pod *corev1.Pod) bool { return refersToConfigMap(pod, name) })
+	case "serviceaccounts":
+		return a.anyUser(node, namespace, func(pod *corev1.Pod) bool { return pod.Spec.ServiceAccountName == name })
+	case "persistentvolumeclaims":
+		return a.anyUser(node, namespace, func(pod *corev1.Pod) bool { return refersToClaim(pod, name) })
+	case "persistentvolumes":
+		pv, err := a.volumes.Get(name)
+		return err == nil && a.mounts(node, pv)
+	case "volumeattachments":
+		if a.attachments != nil {
+			va, err := a.attachments.Get(name)
+			return err == nil && va.Spec.NodeName == node
+		}
+	}
+	return false
 }
 
 // mounts tells whether a pod of the node has the volume by its claim.

@@ -321,7 +321,12 @@ func (r *Restriction) admitToken(ctx context.Context, node string, a admission.A
 	if ref.UID == "" {
 		return errors.New("node requested token with a pod binding without a uid")
 	}
-	pod, err := r.pods.Pods(a.GetNamespace()).Get(ref.Name)
+	var pod *corev1.Pod
+	var err error
+	catchUp(ctx, func() bool {
+		pod, err = r.pods.Pods(a.GetNamespace()).Get(ref.Name)
+		return err == nil && pod.UID == ref.UID && pod.Spec.NodeName == node
+	})
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -62,9 +63,7 @@ func openHostPorts(table string, addresses []netip.Addr, mappings []PortMapping)
 	if err := h.conn.Flush(); err != nil {
 		return fmt.Errorf("lay nftables maps: %w", err)
 	}
-	if err := h.layChains(); err != nil {
-		return err
-	}
+	h.layChains()
 	for _, m := range mappings {
 		set, e, err := h.element(pod, m)
 		if err != nil {
@@ -171,25 +170,37 @@ func checkHostPorts(table string, addresses []netip.Addr, mappings []PortMapping
 	return nil
 }
 
-// layChains queues the chains that send packets for addresses of the node through the maps. Priority -101 is just
-// before the proxy's, so that a host port wins against a node port.
-func (h *hostPorts) layChains() error {
-	lookup := h.conn.AddChain(&nftables.Chain{Name: "hostports", Table: h.table})
-	h.conn.FlushChain(lookup)
-	h.conn.AddRule(&nftables.Rule{Table: h.table, Chain: lookup, Exprs: nft.Rule(
-		nft.Daddr(nft.Reg(0)), nft.L4Proto(nft.Reg(1)), nft.Dport(nft.Reg(2)), nft.Map(nft.Reg(0), nft.Reg(4), h.byIP), nft.DNAT(nft.Reg(4)))})
-	h.conn.AddRule(&nftables.Rule{Table: h.table, Chain: lookup, Exprs: nft.Rule(
-		nft.L4Proto(nft.Reg(0)), nft.Dport(nft.Reg(1)), nft.Map(nft.Reg(0), nft.Reg(4), h.any), nft.DNAT(nft.Reg(4)))})
-	for name, hook := range map[string]*nftables.ChainHook{
-		"hostports-prerouting": nftables.ChainHookPrerouting, "hostports-output": nftables.ChainHookOutput,
+// layChains queues the chains that send packets for addresses of the node through the maps, unless they are there (the
+// kernel takes 10 ms to forget replaced rules). Priority -101 is just before the proxy's, so that a host port wins
+// against a node port.
+func (h *hostPorts) layChains() {
+	const lookup = "hostports"
+	toLookup := [][]expr.Any{nft.Rule(nft.ToLocal(), nft.Jump(lookup))}
+	for _, want := range []struct {
+		name  string
+		hook  *nftables.ChainHook
+		rules [][]expr.Any
+	}{
+		{lookup, nil, [][]expr.Any{
+			nft.Rule(nft.Daddr(nft.Reg(0)), nft.L4Proto(nft.Reg(1)), nft.Dport(nft.Reg(2)), nft.Map(nft.Reg(0), nft.Reg(4), h.byIP), nft.DNAT(nft.Reg(4))),
+			nft.Rule(nft.L4Proto(nft.Reg(0)), nft.Dport(nft.Reg(1)), nft.Map(nft.Reg(0), nft.Reg(4), h.any), nft.DNAT(nft.Reg(4))),
+		}},
+		{"hostports-prerouting", nftables.ChainHookPrerouting, toLookup},
+		{"hostports-output", nftables.ChainHookOutput, toLookup},
 	} {
-		base := h.conn.AddChain(&nftables.Chain{
-			Name: name, Table: h.table, Type: nftables.ChainTypeNAT, Hooknum: hook, Priority: nftables.ChainPriorityRef(-101),
-		})
-		h.conn.FlushChain(base)
-		h.conn.AddRule(&nftables.Rule{Table: h.table, Chain: base, Exprs: nft.Rule(nft.ToLocal(), nft.Jump(lookup.Name))})
+		chain := &nftables.Chain{Name: want.name, Table: h.table}
+		if have, err := h.conn.GetRules(h.table, chain); err == nil && len(have) == len(want.rules) {
+			continue
+		}
+		if want.hook != nil {
+			chain.Type, chain.Hooknum, chain.Priority = nftables.ChainTypeNAT, want.hook, nftables.ChainPriorityRef(-101)
+		}
+		h.conn.AddChain(chain)
+		h.conn.FlushChain(chain)
+		for _, r := range want.rules {
+			h.conn.AddRule(&nftables.Rule{Table: h.table, Chain: chain, Exprs: r})
+		}
 	}
-	return nil
 }
 
 // element returns a mapping as the element of one of the maps; of none for a mapping without host port or of IPv6.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -226,8 +227,23 @@ func expectTimeout(t testing.TB, from *nettest.NS, address string) {
 	})
 }
 
+// TestClusterIP has rules apply to bridged packets, too (br_netfilter, as on machines with Docker), and not.
 func TestClusterIP(t *testing.T) {
-	c := newCluster(t)
+	nettest.Require(t)
+	const setting = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+	for _, value := range []string{"0", "1"} {
+		err := os.WriteFile(setting, []byte(value), 0o644)
+		if errors.Is(err, os.ErrNotExist) && value == "1" {
+			break // this kernel has no br_netfilter: it is as if it were 0
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		t.Run("bridge-nf-call-iptables="+value, func(t *testing.T) { testClusterIP(t, newCluster(t)) })
+	}
+}
+
+func testClusterIP(t *testing.T, c *cluster) {
 	a, b := c.server("10.200.0.2"), c.server("10.200.0.3")
 	client := c.pod("10.200.0.4")
 	c.node.ServeTCP(nodeIP+":6443", "apiserver")
