@@ -131,7 +131,7 @@ func (s *suite) killedInRollout(t *testing.T) {
 			s.kubectl(t, append([]string{"get", "configmap"}, acknowledged...)...)
 			s.kubectl(t, "rollout", "status", "deploy/web", "--timeout=120s")
 			eventually(t, "the new version", 30*time.Second, func() error {
-				return contains(get(t, "http://127.0.0.1:30080/info"), fmt.Sprintf(`"version":"%d"`, version))
+				return shows("http://127.0.0.1:30080/info", fmt.Sprintf(`"version":"%d"`, version))
 			})
 			s.untouched(t, map[string]map[string]string{"redis": redis})
 			see(t, get(t, "http://127.0.0.1:30080/messages"), "first")

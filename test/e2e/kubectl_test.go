@@ -146,7 +146,7 @@ func (s *suite) kubectlVerbs(t *testing.T) {
 			s.kubectl(t, "rollout", "status", "deploy/web", "--timeout=120s")
 			eventually(t, "answers of version "+step.version+" alone", 30*time.Second, func() error {
 				for range 5 {
-					if err := contains(get(t, "http://127.0.0.1:30080/info"), `"version":"`+step.version+`"`); err != nil {
+					if err := shows("http://127.0.0.1:30080/info", `"version":"`+step.version+`"`); err != nil {
 						return err
 					}
 				}
