@@ -9,6 +9,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/hivemind-project/hivemind/controllers/clusterroleaggregation"
+	"github.com/hivemind-project/hivemind/controllers/daemonset"
 	"github.com/hivemind-project/hivemind/controllers/deployment"
 	"github.com/hivemind-project/hivemind/controllers/endpoints"
 	"github.com/hivemind-project/hivemind/controllers/endpointslice"
@@ -68,6 +69,10 @@ func All() []Entry {
 		entry("statefulset-controller", "statefulset-controller", 2, func(d Deps, client kubernetes.Interface) (*statefulset.Controller, error) {
 			apps, core := d.Informers.Apps().V1(), d.Informers.Core().V1()
 			return statefulset.New(client, apps.StatefulSets(), apps.ControllerRevisions(), core.Pods(), core.PersistentVolumeClaims(), d.recorder("statefulset-controller"))
+		}),
+		entry("daemonset-controller", "daemon-set-controller", 2, func(d Deps, client kubernetes.Interface) (*daemonset.Controller, error) {
+			apps, core := d.Informers.Apps().V1(), d.Informers.Core().V1()
+			return daemonset.New(client, apps.DaemonSets(), apps.ControllerRevisions(), core.Pods(), core.Nodes(), d.recorder("daemonset-controller"))
 		}),
 		entry("endpoints-controller", "endpoint-controller", 2, func(d Deps, client kubernetes.Interface) (*endpoints.Controller, error) {
 			core := d.Informers.Core().V1()

@@ -11,5 +11,5 @@ beside=$(go list ./... | grep -v "/hivemind/test\(/\|$\)")
 # shellcheck disable=SC2086 # one word a package
 go test -timeout 15m $beside
 if [ -d test ]; then
-	go test -timeout 30m -count 1 -p 1 ./test/...
+	go test -tags e2e -timeout 30m -count 1 -p 1 ./test/...
 fi

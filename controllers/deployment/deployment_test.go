@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/hivemind-project/hivemind/controllers/internal/podcontrol"
 	"github.com/hivemind-project/hivemind/controllers/internal/testcluster"
 )
 
@@ -184,7 +185,7 @@ func TestRecreateWaitsForOldPods(t *testing.T) {
 func TestNameTaken(t *testing.T) {
 	d := deploy(1, "1", "1")
 	taken := set("other", 9, 0, 0)
-	taken.Name = "web-" + templateHash(&d.Spec.Template, nil)
+	taken.Name = "web-" + podcontrol.TemplateHash(&d.Spec.Template, nil)
 	taken.OwnerReferences[0].UID = "another"
 	c := start(t, obedient, d, taken)
 	c.Eventually("another name is found", func() error {
@@ -195,7 +196,7 @@ func TestNameTaken(t *testing.T) {
 		if d.Status.CollisionCount == nil || *d.Status.CollisionCount != 1 {
 			return fmt.Errorf("collisions %v", d.Status.CollisionCount)
 		}
-		_, err = c.Client.AppsV1().ReplicaSets("default").Get(context.Background(), "web-"+templateHash(&d.Spec.Template, d.Status.CollisionCount), metav1.GetOptions{})
+		_, err = c.Client.AppsV1().ReplicaSets("default").Get(context.Background(), "web-"+podcontrol.TemplateHash(&d.Spec.Template, d.Status.CollisionCount), metav1.GetOptions{})
 		return err
 	})
 }

@@ -4,9 +4,6 @@ package deployment
 
 import (
 	"cmp"
-	"encoding/binary"
-	"fmt"
-	"hash/fnv"
 	"maps"
 	"math"
 	"slices"
@@ -17,9 +14,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/utils/dump"
+
+	"github.com/hivemind-project/hivemind/controllers/internal/podcontrol"
 )
 
 // Annotations of a Deployment's ReplicaSets; the first is also on the Deployment. kubectl rollout reads the revisions.
@@ -89,7 +86,7 @@ func (r *rollout) replace(rs *appsv1.ReplicaSet) {
 // newReplicaSet is the ReplicaSet of the current template, at the size that it may have at once.
 func (r *rollout) newReplicaSet() *appsv1.ReplicaSet {
 	d := r.d
-	hash := templateHash(&d.Spec.Template, d.Status.CollisionCount)
+	hash := podcontrol.TemplateHash(&d.Spec.Template, d.Status.CollisionCount)
 	template := *d.Spec.Template.DeepCopy()
 	template.Labels = withLabel(template.Labels, hash)
 	selector := d.Spec.Selector.DeepCopy()
@@ -213,18 +210,6 @@ func revision(rs *appsv1.ReplicaSet) int64 {
 		return 0
 	}
 	return n
-}
-
-// templateHash is the pod-template-hash. The same template gives the same hash as in any other cluster.
-func templateHash(template *corev1.PodTemplateSpec, collisions *int32) string {
-	hasher := fnv.New32a()
-	fmt.Fprintf(hasher, "%v", dump.ForHash(*template))
-	if collisions != nil {
-		var count [8]byte
-		binary.LittleEndian.PutUint32(count[:], uint32(*collisions))
-		hasher.Write(count[:])
-	}
-	return rand.SafeEncodeString(strconv.FormatUint(uint64(hasher.Sum32()), 10))
 }
 
 func setName(deployment, hash string) string {

@@ -104,14 +104,24 @@ func (s *Supervisor) ready(ctx context.Context) error {
 		return err
 	}
 	spec := &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: name}}
-	got, err := cri.NewImageServiceClient(conn).ImageStatus(ctx, spec)
-	if err == nil && got.Image == nil {
-		if _, err = importArchive(ctx, conn, bytes.NewReader(s.opts.PauseImage), true); err == nil {
-			// CRI hears of a new image by an event: the next look finds it.
-			err = errors.New("pause image is being loaded")
+	for loaded := false; ; loaded = true {
+		got, err := cri.NewImageServiceClient(conn).ImageStatus(ctx, spec)
+		if err != nil || got.Image != nil {
+			return err
+		}
+		if !loaded {
+			if _, err := importArchive(ctx, conn, bytes.NewReader(s.opts.PauseImage), true); err != nil {
+				return fmt.Errorf("load pause image: %w", err)
+			}
+			continue
+		}
+		// CRI hears of a new image by an event, a moment later.
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for pause image: %w", ctx.Err())
+		case <-time.After(time.Millisecond):
 		}
 	}
-	return err
 }
 
 // answers tells whether the process serves CRI; it is given a moment, as it may have been started just now.

@@ -6,7 +6,7 @@ package containerd_test
 
 import (
 	"context"
-	"log"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	cri "k8s.io/cri-client/pkg"
+	"k8s.io/klog/v2"
 
 	"github.com/hivemind-project/hivemind/kubelet-lite/containerd"
 	"github.com/hivemind-project/hivemind/kubelet-lite/containerd/containerdtest"
@@ -30,7 +31,9 @@ import (
 // startRegistry serves one image, as /app:1, over plain HTTP; with a password if one is given.
 func startRegistry(t *testing.T, host, password string) string {
 	t.Helper()
-	inner := registry.New(registry.Logger(log.New(testWriter{t}, "", 0)))
+	quiet := klog.NewStandardLogger("INFO")
+	quiet.SetOutput(io.Discard)
+	inner := registry.New(registry.Logger(quiet))
 	open := true
 	l, err := net.Listen("tcp", host+":0")
 	if err != nil {
@@ -61,10 +64,6 @@ func startRegistry(t *testing.T, host, password string) string {
 	open = password == ""
 	return at
 }
-
-type testWriter struct{ t *testing.T }
-
-func (testWriter) Write(p []byte) (int, error) { return len(p), nil }
 
 // Images come over plain HTTP from loopback as it is, from elsewhere if a registry is configured so, with and without a
 // password, and by way of a mirror.

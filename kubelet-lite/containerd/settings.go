@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,11 +60,11 @@ func render(o *Options, m machine) string {
 	}
 	f := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 
-	disabled := lean
-	if m.snapshotter != "native" {
-		disabled = append([]string{"io.containerd.snapshotter.v1.native"}, lean...)
-	} else {
-		disabled = append([]string{"io.containerd.snapshotter.v1.overlayfs"}, lean...)
+	disabled := slices.Clone(lean)
+	for _, snapshotter := range []string{"overlayfs", "native"} {
+		if snapshotter != m.snapshotter {
+			disabled = append(disabled, "io.containerd.snapshotter.v1."+snapshotter)
+		}
 	}
 	f("version = 4")
 	f("root = %s", q(o.root()))

@@ -76,7 +76,7 @@ func (m *Manager) Fail(uid types.UID, reason, message string, grace *int64) {
 		return
 	}
 	w.mu.Lock()
-	w.failure, w.graceOverride = &status.Failure{Reason: reason, Message: message}, grace
+	w.failure, w.graceOverride = &status.Failure{Reason: reason, Message: message, Disrupted: true}, grace
 	w.mu.Unlock()
 	w.wake()
 }

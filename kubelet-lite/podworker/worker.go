@@ -60,6 +60,7 @@ type worker struct {
 	registered  *v1.Pod // as it was when what it refers to was last registered
 	retry       time.Duration
 	refreshed   time.Time
+	written     *v1.Pod // as it was when its volumes were last brought up to date
 }
 
 func newWorker(m *Manager, uid types.UID) *worker {

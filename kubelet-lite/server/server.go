@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	stdlog "log"
 	"net"
 	"net/http"
 	"sync"
@@ -78,11 +77,13 @@ type Server struct {
 // New returns a server that does not listen yet.
 func New(o Options) *Server {
 	s := &Server{Options: o, auth: newGate(o.NodeName, o.Client)}
+	noise := klog.NewStandardLogger("INFO")
+	noise.SetOutput(io.Discard) // failed handshakes of port scanners are no news
 	s.http = &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       4 * time.Minute,
-		ErrorLog:          stdlog.New(io.Discard, "", 0), // port scanners are no news
+		ErrorLog:          noise,
 		TLSConfig: &tls.Config{
 			MinVersion: tls.VersionTLS12,
 			ClientAuth: tls.VerifyClientCertIfGiven,

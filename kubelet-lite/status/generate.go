@@ -16,8 +16,11 @@ import (
 // Waiting is why a container has not been started.
 type Waiting struct{ Reason, Message string }
 
-// Failure makes a pod Failed whatever its containers say.
-type Failure struct{ Reason, Message string }
+// Failure makes a pod Failed whatever its containers say. Disrupted says that the pod is not to blame (KEP-3329).
+type Failure struct {
+	Reason, Message string
+	Disrupted       bool
+}
 
 // Input is all that a pod's status follows from.
 type Input struct {

@@ -29,6 +29,7 @@ import (
 	kubelet "github.com/hivemind-project/hivemind/kubelet-lite"
 	"github.com/hivemind-project/hivemind/kubelet-lite/cgroup"
 	"github.com/hivemind-project/hivemind/kubelet-lite/containerd"
+	"github.com/hivemind-project/hivemind/kubelet-lite/stats"
 	"github.com/hivemind-project/hivemind/pkg/component"
 	"github.com/hivemind-project/hivemind/pkg/network/bridge"
 	"github.com/hivemind-project/hivemind/pkg/network/dns"
@@ -69,6 +70,7 @@ type Agent struct {
 	containerd *containerd.Supervisor
 	runtime    internalapi.RuntimeService
 	images     internalapi.ImageManagerService
+	stats      *stats.Provider
 	proxy      *proxy.Proxy
 	dns        *dns.Server
 	kubelet    *kubelet.Kubelet

@@ -65,6 +65,7 @@ func (a *Agent) startKubelet(ctx context.Context) (err error) {
 		PodsDir: a.config.Path("kubelet", "pods"), LocalDir: a.config.Path("volumes"),
 		Client: a.client, Objects: pods, Tokens: objects.NewTokens(a.client), Allocatable: a.allocatable,
 	})
+	a.stats = stats.New(a.runtime, a.images, a.config.Node.Name, a.config.DataDir)
 	services := a.informers.Core().V1().Services()
 	a.kubelet, err = kubelet.New(kubelet.Config{
 		NodeName: a.config.Node.Name, NodeIPs: []string{a.config.Node.IP},
@@ -73,7 +74,7 @@ func (a *Agent) startKubelet(ctx context.Context) (err error) {
 		RootDir: a.config.Path("kubelet"), PodLogDir: a.podLogs(),
 		ClusterDNS: []string{a.config.Network.ClusterDNS}, ClusterDomain: a.config.Network.ClusterDomain,
 		KubeletPort: a.config.Node.KubeletPort, MaxPods: a.config.Node.MaxPods, Labels: a.config.Node.Labels,
-		NetworkReady: a.bringUpNetwork, ResolvConf: podnet.HostFiles(), Recorder: a.recorder,
+		NetworkReady: a.bringUpNetwork, Pressure: a.stats.Pressure, ResolvConf: podnet.HostFiles(), Recorder: a.recorder,
 	})
 	if err != nil {
 		return err
@@ -148,7 +149,7 @@ func (a *Agent) serve(ctx context.Context) error {
 		NodeName: a.config.Node.Name, Addresses: addresses,
 		Certificate: func() (*tls.Certificate, error) { return &a.upstream.Serving, nil }, ClientCAs: clients,
 		Client: a.client, Pods: a.kubelet, Runtime: a.runtime, LogDir: a.config.Path("logs"),
-		Stats:   stats.New(a.runtime, a.images, a.config.Node.Name, a.config.DataDir),
+		Stats:   a.stats,
 		Metrics: legacyregistry.Handler(),
 	})
 	if err := s.Start(ctx); err != nil {
@@ -197,10 +198,13 @@ func (a *Agent) bringUpNetwork(ctx context.Context, podCIDR string) error {
 	if err := a.layBridge(ctx); err != nil {
 		return err
 	}
-	err = cni.WriteConfig(a.cniConfDir(), cni.Config{
+	plugin := cni.Config{
 		Name: "hivemind-" + a.config.ID(), Bridge: a.bridge.Name, Table: a.bridge.Table, Subnets: []netip.Prefix{pods}, MTU: n.MTU, LeaseDir: a.config.Path("cni", "leases"),
-	})
-	if err != nil {
+	}
+	if err := a.collectLeases(ctx, plugin); err != nil {
+		return err
+	}
+	if err := cni.WriteConfig(a.cniConfDir(), plugin); err != nil {
 		return err
 	}
 	a.background("service proxy", a.proxy.Run)
@@ -209,6 +213,20 @@ func (a *Agent) bringUpNetwork(ctx context.Context, podCIDR string) error {
 		return err
 	}
 	return a.dns.Ready(ctx)
+}
+
+// collectLeases ends the address leases of sandboxes that went while no agent ran. No pod can start yet: the runtime has no
+// network configuration, or has not been told to start anything.
+func (a *Agent) collectLeases(ctx context.Context, plugin cni.Config) error {
+	sandboxes, err := a.runtime.ListPodSandbox(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("list sandboxes: %w", err)
+	}
+	live := map[string]bool{}
+	for _, s := range sandboxes {
+		live[s.Id] = true
+	}
+	return cni.Collect(plugin, live)
 }
 
 func (a *Agent) layBridge(ctx context.Context) error { return bridge.Setup(ctx, a.bridge) }

@@ -31,6 +31,7 @@ import (
 	"k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/apiserver/pkg/util/compatibility"
 
+	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
 	"github.com/hivemind-project/hivemind/pkg/informer"
 	"github.com/hivemind-project/hivemind/pkg/registry"
 )
@@ -90,6 +91,14 @@ func New(c Config) (*Server, error) {
 	}
 	c.Serve.Authorizer, c.Serve.Rules, c.Serve.Audiences = main.Authorization.Authorizer, c.Rules, c.Audiences
 	if err := installGroups(server, main, c); err != nil {
+		return nil, err
+	}
+	documents, err := openapi.NewServer()
+	if err != nil {
+		return nil, err
+	}
+	documents.Install(server.Handler.NonGoRestfulMux)
+	if err := server.AddPostStartHook("describe-custom-resources", describeCustomResources(custom, documents)); err != nil {
 		return nil, err
 	}
 	for path, handler := range c.Extra {

@@ -9,6 +9,8 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
+	openapicontroller "k8s.io/apiextensions-apiserver/pkg/controller/openapi"
+	openapiv3controller "k8s.io/apiextensions-apiserver/pkg/controller/openapiv3"
 	openapidefinitions "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/apiserver/pkg/util/webhook"
 	corelisters "k8s.io/client-go/listers/core/v1"
 
+	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
 	"github.com/hivemind-project/hivemind/pkg/informer"
 )
 
@@ -50,6 +53,17 @@ func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions
 		return nil, fmt.Errorf("build the server of custom resources: %w", err)
 	}
 	return server, nil
+}
+
+// describeCustomResources keeps the OpenAPI documents of custom resources as their definitions are.
+func describeCustomResources(server *apiextensions.CustomResourceDefinitions, documents *openapi.Server) genericapiserver.PostStartHookFunc {
+	definitions := server.Informers.Apiextensions().V1().CustomResourceDefinitions()
+	v2, v3 := openapicontroller.NewController(definitions), openapiv3controller.NewController(definitions)
+	return func(ctx genericapiserver.PostStartHookContext) error {
+		go v2.Run(openapi.StaticSpec(), documents.V2, ctx.Done())
+		go v3.Run(documents.V3, ctx.Done())
+		return nil
+	}
 }
 
 // serviceResolver finds an endpoint of the service that a webhook names, so that calls need no cluster DNS.

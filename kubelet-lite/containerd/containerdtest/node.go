@@ -20,7 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"go.opentelemetry.io/otel/trace/noop"
 	cri "k8s.io/cri-api/pkg/apis"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	remote "k8s.io/cri-client/pkg"
@@ -98,10 +97,10 @@ func Start(t testing.TB) *Node {
 	}
 	var err error
 	endpoint := "unix://" + n.Socket()
-	if n.Runtime, err = remote.NewRemoteRuntimeService(ctx, endpoint, 30*time.Second, noop.NewTracerProvider(), false); err != nil {
+	if n.Runtime, err = remote.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(30 * time.Second).Build(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if n.Images, err = remote.NewRemoteImageService(ctx, endpoint, 30*time.Second, noop.NewTracerProvider(), false); err != nil {
+	if n.Images, err = remote.NewRemoteImageServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(30 * time.Second).Build(ctx); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
