@@ -135,6 +135,17 @@ func (m *Manager) Wait() {
 	m.running.Wait()
 }
 
+// begin counts a goroutine that Wait is to wait for; false means that there are to be no more.
+func (m *Manager) begin() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return false
+	}
+	m.running.Add(1)
+	return true
+}
+
 // all returns the workers. A worker's lock is taken before the manager's, never after it.
 func (m *Manager) all() []*worker {
 	m.mu.Lock()

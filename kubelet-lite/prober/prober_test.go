@@ -5,6 +5,7 @@ package prober
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,11 +19,19 @@ import (
 // script answers each kind of probe, told apart by the path, from a list whose last entry repeats.
 type script map[string][]any
 
-func (s script) Probe(_ context.Context, spec *v1.Probe, _ *v1.Container, _, _ string) (probe.Outcome, string, error) {
-	list := s[spec.HTTPGet.Path]
+// reader reads a script.
+type reader struct {
+	mu     sync.Mutex
+	script script
+}
+
+func (r *reader) Probe(_ context.Context, spec *v1.Probe, _ *v1.Container, _, _ string) (probe.Outcome, string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := r.script[spec.HTTPGet.Path]
 	answer := list[0]
 	if len(list) > 1 {
-		s[spec.HTTPGet.Path] = list[1:]
+		r.script[spec.HTTPGet.Path] = list[1:]
 	}
 	if err, ok := answer.(error); ok {
 		return probe.Failure, "", err
@@ -70,7 +79,7 @@ func TestThresholds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
-				m := NewManager(c.answers, func(types.UID) {})
+				m := NewManager(&reader{script: c.answers}, func(types.UID) {})
 				begin := time.Now()
 				m.Start(ctx, Target{Pod: &v1.Pod{}, Container: &c.container, ID: "c", StartedAt: begin, WasReady: c.was, WasStarted: c.was, Event: func(string, string, string) {}})
 				for _, at := range c.moments {
@@ -94,7 +103,7 @@ func TestQuiesceKeepsReadiness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		m := NewManager(script{"r": {yes, no}, "l": {yes, no}}, func(types.UID) {})
+		m := NewManager(&reader{script: script{"r": {yes, no}, "l": {yes, no}}}, func(types.UID) {})
 		pod := &v1.Pod{}
 		pod.UID = "u"
 		m.Start(ctx, Target{Pod: pod, Container: &v1.Container{ReadinessProbe: spec("r", 1, 0, 1, 1), LivenessProbe: spec("l", 1, 0, 1, 1)}, ID: "c", StartedAt: time.Now(), Event: func(string, string, string) {}})

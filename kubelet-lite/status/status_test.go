@@ -20,7 +20,7 @@ import (
 	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
 )
 
-// world builds an input from words: name (runs), name=3 (ended with 3), each newest last.
+// input is made from words: name (runs), name=3 (ended with 3), each newest last.
 func input(pod *v1.Pod, words string) Input {
 	r := &pleg.Pod{Sandboxes: []pleg.Sandbox{{ID: "s", Ready: true, IPs: []string{"10.0.0.1"}}}}
 	for i, word := range strings.Fields(words) {
@@ -95,6 +95,22 @@ func TestPhaseIsNeverLeft(t *testing.T) {
 	in.Pod.Status.Phase = v1.PodFailed
 	if got := Generate(in).Phase; got != v1.PodFailed {
 		t.Errorf("a failed pod became %s", got)
+	}
+}
+
+func TestFailureWaitsForTheLastContainer(t *testing.T) {
+	in := input(podOf(v1.RestartPolicyAlways, "a"), "a")
+	in.Old.Phase = v1.PodRunning
+	in.Failure = &Failure{Reason: "Evicted", Message: "why", Disrupted: true}
+	s := Generate(in)
+	if c := get(s.Conditions, v1.DisruptionTarget); s.Phase != v1.PodRunning || s.Reason != "" || c == nil || c.Reason != "TerminationByKubelet" {
+		t.Errorf("while it runs: %s %s %v", s.Phase, s.Reason, c)
+	}
+	failure := in.Failure
+	in = input(in.Pod, "a=0")
+	in.Old, in.Failure, in.Terminated = s, failure, true
+	if s = Generate(in); s.Phase != v1.PodFailed || s.Reason != "Evicted" || s.Message != "why" {
+		t.Errorf("at the end: %s %s %s", s.Phase, s.Reason, s.Message)
 	}
 }
 
