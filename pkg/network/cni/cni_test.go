@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -229,8 +230,9 @@ func TestPodCannotReachTheNodesLoopback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name, _, err := a.Get("tcp", "127.0.0.1:82"); err == nil {
-		t.Errorf("a pod reached %q on the node's loopback", name)
+	if conn, err := a.DialWithin(500*time.Millisecond, "tcp", "127.0.0.1:82"); err == nil {
+		conn.Close()
+		t.Error("a pod reached the node's loopback")
 	}
 }
 
@@ -449,6 +451,32 @@ func TestWriteConfig(t *testing.T) {
 	}
 	if _, err := parseConfig([]byte(`{"name":"n","cniVersion":"1.1.0"}`)); !errors.As(err, new(*types.Error)) {
 		t.Errorf("configuration without a bridge: %v", err)
+	}
+}
+
+func TestRemoveResults(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cni", "results")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"hivemind-0a-c1-eth0", "hivemind-0b-c2-eth0"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := removeResults(dir, "hivemind-0a"); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 || entries[0].Name() != "hivemind-0b-c2-eth0" {
+		t.Errorf("left: %v %v; want the other network's", entries, err)
+	}
+	for range 2 {
+		if err := removeResults(dir, "hivemind-0b"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Dir(dir)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the empty directories are still there: %v", err)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 )
@@ -77,6 +78,35 @@ func WriteConfig(dir string, c Config) error {
 		return fmt.Errorf("write CNI configuration: %w", err)
 	}
 	return nil
+}
+
+// resultDir is where libcni, inside the container runtime, keeps a file for every attachment; it cannot be told another.
+const resultDir = "/var/lib/cni/results"
+
+// RemoveResults removes what the container runtime remembers of the network outside of the data directory: for a reset,
+// once the runtime has ended. It is no error if there is nothing.
+func RemoveResults(network string) error { return removeResults(resultDir, network) }
+
+func removeResults(dir, network string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove CNI results of network %s: %w", network, err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), network+"-") {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("remove CNI results of network %s: %w", network, err))
+		}
+	}
+	// The directories go with the last network that used them; others' files keep them.
+	_, _ = os.Remove(dir), os.Remove(filepath.Dir(dir))
+	return errors.Join(errs...)
 }
 
 // pluginConfig is what the runtime hands to the plugin.

@@ -67,6 +67,7 @@ type Proxy struct {
 
 	// Of Run alone.
 	table   *table
+	flows   *flowEnder
 	applied map[types.NamespacedName][]*appliedPort
 	owners  map[element]types.NamespacedName // by element without its target: who has it
 	losers  map[types.NamespacedName]bool    // Services that lack an element because another has it
@@ -124,6 +125,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	p.table = t
 	defer t.close()
+	if p.flows, err = newFlowEnder(); err != nil {
+		return fmt.Errorf("service proxy: %w", err)
+	}
+	var ending sync.WaitGroup
+	defer ending.Wait()
+	ending.Go(func() { p.flows.run(ctx) })
 	p.mark(func() { p.all = true })
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
@@ -276,7 +283,8 @@ func (p *Proxy) resync(ctx context.Context, here place) error {
 	if err := p.table.reset(everything); err != nil {
 		return err
 	}
-	return p.endFlows(nil, changed)
+	p.flows.add(nil, changed)
+	return nil
 }
 
 // update writes the changes of the Services, all in one transaction.
@@ -338,7 +346,8 @@ func (p *Proxy) update(ctx context.Context, dirty map[types.NamespacedName]bool,
 	if err := p.table.replace(old, now); err != nil {
 		return err
 	}
-	return p.endFlows(oldPorts, nowPorts)
+	p.flows.add(oldPorts, nowPorts)
+	return nil
 }
 
 // portsOf returns the ports of a Service with their objects. The Service's cluster IPs are with its first port.
