@@ -15,8 +15,14 @@ func (c *Config) ID() string {
 	return hex.EncodeToString(sum[:4])
 }
 
-// RunDir is where sockets, pid files and network namespaces are; emptied by a reboot.
-func (c *Config) RunDir() string { return "/run/hivemind-" + c.ID() }
+// RunDir is where sockets, pid files and network namespaces are; emptied by a reboot. The simulated runtime, which needs
+// no root, has it in the data directory.
+func (c *Config) RunDir() string {
+	if c.Runtime == RuntimeSimulated {
+		return c.Path("run")
+	}
+	return "/run/hivemind-" + c.ID()
+}
 
 // Bridge is the name of the link that pods are attached to.
 func (c *Config) Bridge() string { return "hm-" + c.ID() }
@@ -28,3 +34,6 @@ func (c *Config) CgroupRoot() string { return "/hivemind-" + c.ID() }
 func (c *Config) Path(elem ...string) string {
 	return filepath.Join(append([]string{c.DataDir}, elem...)...)
 }
+
+// AdminKubeconfig is the kubeconfig of the cluster's administrator, which the server role writes (0600).
+func (c *Config) AdminKubeconfig() string { return c.Path("pki", "admin.kubeconfig") }

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestFieldsHaveThreeNamesAndAUse(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range Fields() {
+		if f.Usage == "" {
+			t.Errorf("%s has no usage", f.Key)
+		}
+		if seen[f.Flag] {
+			t.Errorf("two keys have the flag --%s", f.Flag)
+		}
+		seen[f.Flag] = true
+	}
+	for key, want := range map[string][2]string{
+		"dataDir":               {"data-dir", "HIVEMIND_DATA_DIR"},
+		"network.podCIDR":       {"network-pod-cidr", "HIVEMIND_NETWORK_POD_CIDR"},
+		"api.extraSANs":         {"api-extra-sans", "HIVEMIND_API_EXTRA_SANS"},
+		"storage.unsafeNoFsync": {"storage-unsafe-no-fsync", "HIVEMIND_STORAGE_UNSAFE_NO_FSYNC"},
+	} {
+		f, err := Lookup(key)
+		if err != nil || f.Flag != want[0] || f.Env != want[1] {
+			t.Errorf("Lookup(%s) = --%s, %s, %v; want %v", key, f.Flag, f.Env, err, want)
+		}
+	}
+}
+
+func TestSetThenGet(t *testing.T) {
+	for _, c := range []struct{ key, value, want, wantErr string }{
+		{"api.port", "7443", "7443", ""},
+		{"api.port", "many", "0", `"many" is not a whole number`},
+		{"api.port", "99999999999999999999", "0", "is not a whole number"},
+		{"storage.unsafeNoFsync", "true", "true", ""},
+		{"storage.unsafeNoFsync", "perhaps", "false", "neither true nor false"},
+		{"api.extraSANs", "a.example, 10.0.0.1,", "a.example,10.0.0.1", ""},
+		{"node.labels", "b=2,a=1,empty=", "a=1,b=2,empty=", ""},
+		{"node.labels", "a", "", `"a" is not key=value`},
+	} {
+		f, err := Lookup(c.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := &Config{}
+		err = f.Set(cfg, c.value)
+		if (err != nil) != (c.wantErr != "") || err != nil && !strings.Contains(err.Error(), c.wantErr) {
+			t.Errorf("Set(%s, %q): error %v, want %q", c.key, c.value, err, c.wantErr)
+		}
+		if got := f.Get(cfg); got != c.want {
+			t.Errorf("Set(%s, %q), then Get = %q, want %q", c.key, c.value, got, c.want)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	for name, c := range map[string]struct {
+		text    string
+		want    Config
+		wantErr []string
+	}{
+		"empty": {},
+		"everything has its kind": {
+			text: "roles: [server]\napi: {port: 7443, extraSANs: [a.example]}\nnode: {labels: {disk: ssd, cores: 4}}\nstorage: {quotaBytes: 8589934592, unsafeNoFsync: true}",
+			want: Config{Roles: []string{"server"}, API: API{Port: 7443, ExtraSANs: []string{"a.example"}},
+				Node: Node{Labels: map[string]string{"disk": "ssd", "cores": "4"}}, Storage: Storage{QuotaBytes: 8 << 30, UnsafeNoFsync: true}},
+		},
+		"sections may be empty":       {text: "api:\nnetwork:\n"},
+		"misspelt key":                {text: "api: {prot: 1}", wantErr: []string{`unknown key "api.prot": did you mean "api.port"?`}},
+		"misspelt section":            {text: "netwrok: {mtu: 1400}", wantErr: []string{`unknown key "netwrok": did you mean "network"?`}},
+		"key outside of its section":  {text: "podCIDR: 10.0.0.0/16", wantErr: []string{`did you mean "network.podCIDR"?`}},
+		"key of another section":      {text: "node: {serviceCIDR: 10.0.0.0/16}", wantErr: []string{`did you mean "network.serviceCIDR"?`}},
+		"wrong kinds are all told":    {text: "api: {port: high}\nnode: {maxPods: 1.5}", wantErr: []string{`api.port: "high"`, `node.maxPods: "1.5"`}},
+		"value in place of a section": {text: "api: 6443", wantErr: []string{`api: "6443" is not a section`}},
+		"map in place of a number":    {text: "api: {port: {a: 1}}", wantErr: []string{"api.port:"}},
+		"key twice":                   {text: "runtime: simulated\nruntime: containerd", wantErr: []string{`"runtime" already set`}},
+		"not YAML":                    {text: "a: [", wantErr: []string{"yaml"}},
+		"not a map":                   {text: "- a", wantErr: []string{"cannot unmarshal"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Config{}
+			err := Parse([]byte(c.text), &got)
+			if (err != nil) != (len(c.wantErr) > 0) {
+				t.Fatalf("error %v, want %q", err, c.wantErr)
+			}
+			for _, want := range c.wantErr {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not contain %q", err, want)
+				}
+			}
+			if diff := cmp.Diff(c.want, got); err == nil && diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDefaultsAreValid(t *testing.T) {
+	c := &Config{}
+	SetDefaults(c)
+	if errs := Validate(c); len(errs) > 0 {
+		t.Error(errs)
+	}
+	if c.Network.ClusterDNS != "10.43.0.10" {
+		t.Errorf("cluster DNS is %s, not the tenth address of %s", c.Network.ClusterDNS, c.Network.ServiceCIDR)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Config)
+		want   string // "" for valid
+	}{
+		"relative data directory":   {func(c *Config) { c.DataDir = "data" }, "dataDir"},
+		"root as data directory":    {func(c *Config) { c.DataDir = "/" }, "dataDir"},
+		"unknown role":              {func(c *Config) { c.Roles = []string{"agent", "boss"} }, `roles[1]: Unsupported value: "boss"`},
+		"unknown runtime":           {func(c *Config) { c.Runtime = "docker" }, "runtime"},
+		"node name in capitals":     {func(c *Config) { c.Node.Name = "Node" }, "node.name"},
+		"node address is a name":    {func(c *Config) { c.Node.IP = "host" }, "node.ip"},
+		"node address unspecified":  {func(c *Config) { c.Node.IP = "0.0.0.0" }, "node.ip"},
+		"node address v6":           {func(c *Config) { c.Node.IP = "2001:db8::1" }, ""},
+		"label with a bad key":      {func(c *Config) { c.Node.Labels = map[string]string{"a b": "c"} }, "node.labels[a b]"},
+		"label with a bad value":    {func(c *Config) { c.Node.Labels = map[string]string{"a": "c d"} }, "node.labels[a]"},
+		"no pods":                   {func(c *Config) { c.Node.MaxPods = -1 }, "node.maxPods"},
+		"port out of range":         {func(c *Config) { c.API.Port = 65536 }, "api.port"},
+		"ports alike":               {func(c *Config) { c.Node.KubeletPort = c.API.Port }, "node.kubeletPort"},
+		"SAN with a wildcard":       {func(c *Config) { c.API.ExtraSANs = []string{"*.example.com", "::1"} }, ""},
+		"SAN with a port":           {func(c *Config) { c.API.ExtraSANs = []string{"example.com:6443"} }, "api.extraSANs[0]"},
+		"pods' range not a range":   {func(c *Config) { c.Network.PodCIDR = "10.42.0.0" }, "network.podCIDR"},
+		"pods' range has host bits": {func(c *Config) { c.Network.PodCIDR = "10.42.1.0/16" }, "10.42.0.0/16"},
+		"pods' range too small":     {func(c *Config) { c.Network.PodCIDR = "10.42.0.0/25" }, "/24 or larger"},
+		"pods' range v6":            {func(c *Config) { c.Network.PodCIDR = "fd00::/64" }, "IPv4"},
+		"ranges overlap":            {func(c *Config) { c.Network.PodCIDR = "10.0.0.0/8" }, "must not overlap"},
+		"DNS outside of services":   {func(c *Config) { c.Network.ClusterDNS = "10.96.0.10" }, "network.clusterDNS"},
+		"domain with a dot at last": {func(c *Config) { c.Network.ClusterDomain = "cluster.local." }, "network.clusterDomain"},
+		"node ports reversed":       {func(c *Config) { c.Network.NodePortRange = "32767-30000" }, "network.nodePortRange"},
+		"one node port":             {func(c *Config) { c.Network.NodePortRange = "30000" }, "network.nodePortRange"},
+		"MTU of 0 is the link's":    {func(c *Config) { c.Network.MTU = 0 }, ""},
+		"MTU too small":             {func(c *Config) { c.Network.MTU = 100 }, "network.mtu"},
+		"resolver with a port":      {func(c *Config) { c.Network.UpstreamResolvers = []string{"1.1.1.1:53", "2001:db8::1"} }, ""},
+		"resolver is a name":        {func(c *Config) { c.Network.UpstreamResolvers = []string{"dns.example"} }, "network.upstreamResolvers[0]"},
+		"tiny quota":                {func(c *Config) { c.Storage.QuotaBytes = 1 << 20 }, "storage.quotaBytes"},
+		"unknown level":             {func(c *Config) { c.Log.Level = "loud" }, "log.level"},
+		"unknown format":            {func(c *Config) { c.Log.Format = "xml" }, "log.format"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := &Config{}
+			SetDefaults(cfg)
+			c.change(cfg)
+			errs := Validate(cfg)
+			if c.want == "" {
+				if len(errs) > 0 {
+					t.Error(errs)
+				}
+				return
+			}
+			if len(errs) != 1 || !strings.Contains(errs[0].Error(), c.want) {
+				t.Errorf("errors %v, want one with %q", errs, c.want)
+			}
+		})
+	}
+}
+
+func TestNearest(t *testing.T) {
+	known := []string{"api.port", "api.extraSANs", "network.podCIDR", "node.maxPods"}
+	for name, want := range map[string]string{
+		"api.prot": "api.port", "port": "api.port", "PODCIDR": "network.podCIDR", "node.maxpod": "node.maxPods", "extraSAN": "api.extraSANs",
+	} {
+		if got := Nearest(name, known); got != want {
+			t.Errorf("Nearest(%s) = %s, want %s", name, got, want)
+		}
+	}
+	if got := Nearest("a", nil); got != "" {
+		t.Errorf("Nearest of nothing = %q", got)
+	}
+}

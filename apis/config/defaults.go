@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import "net/netip"
+
+// Defaults that other programs name too.
+const (
+	DefaultDataDir    = "/var/lib/hivemind"
+	RuntimeContainerd = "containerd"
+	RuntimeSimulated  = "simulated"
+)
+
+// SetDefaults fills what is not set, but for what only the machine knows (Node.Name, Node.IP, Network.MTU and
+// Network.UpstreamResolvers, which pkg/config finds out).
+func SetDefaults(c *Config) {
+	setDefault(&c.DataDir, DefaultDataDir)
+	if len(c.Roles) == 0 {
+		c.Roles = []string{RoleServer, RoleAgent}
+	}
+	setDefault(&c.Runtime, RuntimeContainerd)
+	setDefault(&c.Node.KubeletPort, 10250)
+	setDefault(&c.Node.MaxPods, 110)
+	setDefault(&c.API.Port, 6443)
+	setDefault(&c.Network.PodCIDR, "10.42.0.0/16")
+	setDefault(&c.Network.ServiceCIDR, "10.43.0.0/16")
+	if prefix, err := netip.ParsePrefix(c.Network.ServiceCIDR); err == nil {
+		setDefault(&c.Network.ClusterDNS, nthAddress(prefix, 10).String())
+	}
+	setDefault(&c.Network.ClusterDomain, "cluster.local")
+	setDefault(&c.Network.NodePortRange, "30000-32767")
+	setDefault(&c.Storage.QuotaBytes, 8<<30)
+	setDefault(&c.Log.Level, "info")
+	setDefault(&c.Log.Format, "text")
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// nthAddress is the address n after the first of prefix.
+func nthAddress(prefix netip.Prefix, n int) netip.Addr {
+	addr := prefix.Masked().Addr()
+	for range n {
+		addr = addr.Next()
+	}
+	return addr
+}

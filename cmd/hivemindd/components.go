@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+
+	apiconfig "github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/pkg/agent"
+	"github.com/hivemind-project/hivemind/pkg/component"
+	"github.com/hivemind-project/hivemind/pkg/server"
+)
+
+// components lists the parts of this process in the order they start: those of the server role, then those of the
+// agent role.
+func components(_ context.Context, cfg *apiconfig.Config, opts options) ([]component.Component, error) {
+	if !slices.Contains(cfg.Roles, apiconfig.RoleServer) {
+		return nil, errors.New("roles: an agent alone has no server to join; add the role server")
+	}
+	s := server.New(cfg)
+	parts := s.Components()
+	if !slices.Contains(cfg.Roles, apiconfig.RoleAgent) {
+		return parts, nil
+	}
+	bin := opts.binDir
+	if bin == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		bin = filepath.Dir(self)
+	}
+	a := agent.New(cfg, agent.Options{BinDir: bin, Upstream: func() (agent.Upstream, error) {
+		ids := s.Identities()
+		return agent.Upstream{
+			Client: ids.RESTConfig(s.URL(), ids.KubeletClient), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert, Informers: s.Informers(),
+		}, nil
+	}})
+	return append(parts, a.Components()...), nil
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/pkg/datadir"
+)
+
+func load(t *testing.T, args, environ []string) (*config.Config, error) {
+	t.Helper()
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	AddFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return Load(flags, environ)
+}
+
+func TestPrecedence(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.yaml")
+	text := "api: {port: 1001}\nnode: {kubeletPort: 1002, maxPods: 1003, name: from-file}\nstorage: {unsafeNoFsync: true}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := load(t,
+		[]string{"--config", file, "--data-dir", filepath.Join(dir, "data"), "--api-port", "3001", "--storage-unsafe-no-fsync=false"},
+		[]string{"HIVEMIND_API_PORT=2001", "HIVEMIND_NODE_KUBELET_PORT=2002", "HIVEMIND_CONFIG=/nonexistent", "PATH=/bin"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.API.Port != 3001 || c.Node.KubeletPort != 2002 || c.Node.MaxPods != 1003 || c.Log.Level != "info" {
+		t.Errorf("flag %d, variable %d, file %d, default %s; want 3001, 2002, 1003, info", c.API.Port, c.Node.KubeletPort, c.Node.MaxPods, c.Log.Level)
+	}
+	if c.Storage.UnsafeNoFsync {
+		t.Error("a flag cannot switch off what the file switches on")
+	}
+	if c.Node.Name != "from-file" || c.Node.IP == "" || c.Network.MTU == 0 {
+		t.Errorf("node %+v, MTU %d: want the name of the file and the rest of the machine", c.Node, c.Network.MTU)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	dir := t.TempDir()
+	bad := filepath.Join(dir, "bad.yaml")
+	if err := os.WriteFile(bad, []byte("api: {prot: 1}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		args, environ []string
+		want          string
+		machine       bool // the machine's fault, not the person's
+	}{
+		"unknown key in the file":  {args: []string{"--config", bad}, want: bad + `: unknown key "api.prot": did you mean "api.port"?`},
+		"unknown variable":         {environ: []string{"HIVEMIND_API_PROT=1"}, want: "unknown variable HIVEMIND_API_PROT: did you mean HIVEMIND_API_PORT?"},
+		"wrong kind in a variable": {environ: []string{"HIVEMIND_API_PORT=x"}, want: `HIVEMIND_API_PORT: "x" is not a whole number`},
+		"wrong kind in a flag":     {args: []string{"--api-port", "x"}, want: `--api-port: "x" is not a whole number`},
+		"invalid value":            {args: []string{"--api-port", "70000"}, want: "api.port: Invalid value: 70000"},
+		"named file is missing":    {environ: []string{"HIVEMIND_CONFIG=/nonexistent.yaml"}, want: "/nonexistent.yaml", machine: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := load(t, append(c.args, "--data-dir", filepath.Join(dir, "data")), c.environ)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("error %v, want one with %q", err, c.want)
+			}
+			if errors.Is(err, ErrInvalid) == c.machine {
+				t.Errorf("error %v: ErrInvalid is %v", err, !c.machine)
+			}
+		})
+	}
+}
+
+func TestVariablesOfServicesAreNotSettings(t *testing.T) {
+	_, err := load(t, []string{"--data-dir", t.TempDir()}, []string{
+		"HIVEMIND_SERVICE_HOST=10.43.0.5", "HIVEMIND_SERVICE_PORT_HTTPS=6443", "HIVEMIND_PORT=tcp://10.43.0.5:6443",
+		"HIVEMIND_PORT_6443_TCP_ADDR=10.43.0.5", "HIVEMIND_API_PORT=tcp://10.43.0.6:80",
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatIsPartOfTheClusterIsKept(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"--data-dir", dir}
+	first, err := load(t, append(args, "--node-name", "first", "--network-pod-cidr", "10.200.0.0/16", "--network-service-cidr", "10.201.0.0/16", "--api-port", "7000"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := datadir.Open(first, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	second, err := load(t, args, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Node.Name != "first" || second.Network.PodCIDR != "10.200.0.0/16" || second.Network.ClusterDNS != "10.201.0.10" {
+		t.Errorf("node %s, pods %s, DNS %s: want those the cluster began with", second.Node.Name, second.Network.PodCIDR, second.Network.ClusterDNS)
+	}
+	if second.API.Port != 6443 {
+		t.Errorf("port %d: what is not part of the cluster must not be kept", second.API.Port)
+	}
+}
+
+func TestLocate(t *testing.T) {
+	dir := t.TempDir()
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	AddFlags(flags)
+	if err := flags.Parse([]string{"--data-dir", dir}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := Locate(flags, nil)
+	if err != nil || before.DataDir != dir || before.API.Port != 6443 {
+		t.Fatalf("empty directory: %+v, %v", before, err)
+	}
+	before.API.Port, before.Runtime = 7000, config.RuntimeSimulated
+	if err := datadir.Open(before, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	after, err := Locate(flags, nil)
+	if err != nil || after.API.Port != 7000 || after.RunDir() != filepath.Join(dir, "run") {
+		t.Errorf("used directory: port %d, run directory %s, %v", after.API.Port, after.RunDir(), err)
+	}
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package daemon is what hivemind and hivemindd know of each other: the lock that says that a cluster runs, the
+// status file that says what of it, and the progress that hivemindd tells while it starts. All of it is in the run
+// directory, so a reboot clears it. The cost is one small file written once a component.
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const pidFile = "hivemindd.pid"
+
+// RunningError is returned by Lock where another process holds the lock.
+type RunningError struct{ PID int }
+
+func (e *RunningError) Error() string { return fmt.Sprintf("already runs as process %d", e.PID) }
+
+// Lock makes this process the one that runs the cluster of runDir, until it ends or the returned function is called.
+// The kernel drops the lock with the process, however that ends, so a stale file means nothing.
+func Lock(runDir string) (unlock func(), err error) {
+	if err := os.MkdirAll(runDir, 0o711); err != nil {
+		return nil, fmt.Errorf("lock cluster: %w", err)
+	}
+	path := filepath.Join(runDir, pidFile)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock cluster: %w", err)
+	}
+	// A lock of the open file, not of the process: it can be asked for without being taken (Running).
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+		defer f.Close()
+		if errors.Is(err, unix.EAGAIN) {
+			return nil, &RunningError{PID: readPID(path)}
+		}
+		return nil, fmt.Errorf("lock cluster: %s: %w", path, err)
+	}
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = fmt.Fprintln(f, os.Getpid())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock cluster: %w", err), f.Close())
+	}
+	return func() { f.Close() }, nil
+}
+
+// Running returns the process that runs the cluster of runDir, or 0.
+func Running(runDir string) (pid int, err error) {
+	path := filepath.Join(runDir, pidFile)
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	held := unix.Flock_t{Type: unix.F_RDLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &held); err != nil {
+		return 0, fmt.Errorf("look who holds %s: %w", path, err)
+	}
+	if held.Type == unix.F_UNLCK {
+		return 0, nil
+	}
+	return waitPID(path)
+}
+
+// waitPID reads the id of a process that has just taken the lock and may not have written it yet.
+func waitPID(path string) (int, error) {
+	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if pid := readPID(path); pid != 0 {
+			return pid, nil
+		}
+	}
+	return 0, fmt.Errorf("%s is locked and names no process", path)
+}
+
+func readPID(path string) int {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0
+	}
+	return pid
+}

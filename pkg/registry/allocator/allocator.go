@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package allocator hands out the numbers that services need: cluster addresses and node ports.
+//
+// What is taken is derived from the stored services when the server starts and kept in memory after, so that a crash can
+// neither leak a number nor hand one out twice. An allocation costs a map lookup; memory is one map entry a number taken.
+package allocator
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+)
+
+// Errors of an allocation, in the words of kube-apiserver.
+var (
+	ErrAllocated = errors.New("provided IP is already allocated")
+	ErrPortTaken = errors.New("provided port is already allocated")
+	ErrFull      = errors.New("range is full")
+)
+
+// Range is a set of consecutive numbers, each free or taken. It is safe for concurrent use.
+type Range struct {
+	mu    sync.Mutex
+	taken map[int]bool
+	size  int
+	// reserved numbers at the start are handed out by chance only when all others are taken: they are for those who ask
+	// for a number by name (KEP-3070, KEP-3668).
+	reserved int
+}
+
+// NewRange returns a range of size numbers from 0, all free.
+func NewRange(size int) *Range {
+	return &Range{taken: map[int]bool{}, size: size, reserved: min(max(16, size/16), 256, size/2)}
+}
+
+// Take takes n and says whether it was free.
+func (r *Range) Take(n int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taken[n] {
+		return false
+	}
+	r.taken[n] = true
+	return true
+}
+
+// Next takes any free number.
+func (r *Range) Next() (int, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n, ok := r.search(r.reserved, r.size); ok {
+		return n, true
+	}
+	return r.search(0, r.reserved)
+}
+
+// search looks for a free number in [from, to), beginning at random.
+func (r *Range) search(from, to int) (int, bool) {
+	if to <= from {
+		return 0, false
+	}
+	start := rand.IntN(to - from)
+	for i := range to - from {
+		n := from + (start+i)%(to-from)
+		if !r.taken[n] {
+			r.taken[n] = true
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// Free gives n back.
+func (r *Range) Free(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.taken, n)
+}
+
+// Addresses allocates addresses of a CIDR, without its network and broadcast addresses.
+type Addresses struct {
+	prefix netip.Prefix
+	base   uint32
+	r      *Range
+}
+
+// NewAddresses returns an allocator for an IPv4 prefix of at most 2^20 addresses; of a larger one it uses the first 2^20.
+func NewAddresses(prefix netip.Prefix) (*Addresses, error) {
+	if !prefix.Addr().Is4() {
+		return nil, fmt.Errorf("service CIDR %s is not IPv4", prefix)
+	}
+	size := 1 << min(32-prefix.Bits(), 20)
+	if size < 8 {
+		return nil, fmt.Errorf("service CIDR %s is too small: it must have at least 8 addresses", prefix)
+	}
+	four := prefix.Masked().Addr().As4()
+	return &Addresses{prefix: prefix.Masked(), base: uint32(four[0])<<24 | uint32(four[1])<<16 | uint32(four[2])<<8 | uint32(four[3]), r: NewRange(size - 2)}, nil
+}
+
+// Take takes the address given as text.
+func (a *Addresses) Take(ip string) error {
+	n, ok := a.index(ip)
+	if !ok {
+		return fmt.Errorf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, a.prefix)
+	}
+	if !a.r.Take(n) {
+		return ErrAllocated
+	}
+	return nil
+}
+
+// Next takes any free address.
+func (a *Addresses) Next() (string, error) {
+	n, ok := a.r.Next()
+	if !ok {
+		return "", ErrFull
+	}
+	v := a.base + uint32(n) + 1
+	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}).String(), nil
+}
+
+// Free gives the address back; one that is not of the range is ignored.
+func (a *Addresses) Free(ip string) {
+	if n, ok := a.index(ip); ok {
+		a.r.Free(n)
+	}
+}
+
+func (a *Addresses) index(ip string) (int, bool) {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil || !addr.Is4() {
+		return 0, false
+	}
+	four := addr.As4()
+	n := int64(uint32(four[0])<<24|uint32(four[1])<<16|uint32(four[2])<<8|uint32(four[3])) - int64(a.base) - 1
+	return int(n), n >= 0 && n < int64(a.r.size)
+}
+
+// Ports allocates node ports.
+type Ports struct {
+	first, last int32
+	r           *Range
+}
+
+// NewPorts returns an allocator for the ports from first to last.
+func NewPorts(first, last int32) *Ports {
+	return &Ports{first: first, last: last, r: NewRange(int(last - first + 1))}
+}
+
+// Take takes the port given.
+func (p *Ports) Take(port int32) error {
+	if port < p.first || port > p.last {
+		return fmt.Errorf("provided port is not in the valid range. The range of valid ports is %d-%d", p.first, p.last)
+	}
+	if !p.r.Take(int(port - p.first)) {
+		return ErrPortTaken
+	}
+	return nil
+}
+
+// Next takes any free port.
+func (p *Ports) Next() (int32, error) {
+	n, ok := p.r.Next()
+	if !ok {
+		return 0, ErrFull
+	}
+	return p.first + int32(n), nil
+}
+
+// Free gives the port back; one that is not of the range is ignored.
+func (p *Ports) Free(port int32) {
+	if port >= p.first && port <= p.last {
+		p.r.Free(int(port - p.first))
+	}
+}

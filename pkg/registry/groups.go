@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/hivemind-project/hivemind/apis/apps"
+	"github.com/hivemind-project/hivemind/apis/coordination"
+	"github.com/hivemind-project/hivemind/apis/discovery"
+	"github.com/hivemind-project/hivemind/apis/rbac"
+	"github.com/hivemind-project/hivemind/apis/scheduling"
+	"github.com/hivemind-project/hivemind/apis/storage"
+)
+
+// rows is the whole table.
+func rows() []*Resource {
+	var all []*Resource
+	for _, group := range [][]*Resource{coreRows(), appsRows(), rbacRows(), storageRows(), smallGroupRows()} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+func appsRows() []*Resource {
+	v1 := appsv1.SchemeGroupVersion
+	return []*Resource{
+		Kind[appsv1.Deployment]{
+			Resource: "deployments", Singular: "deployment", ShortNames: []string{"deploy"}, Categories: []string{"all"},
+			List:   func() runtime.Object { return &appsv1.DeploymentList{} },
+			Status: true, Generation: true, SetDefaults: apps.SetDefaultsDeployment,
+			PrepareForCreate: apps.PrepareDeploymentForCreate, PrepareForUpdate: apps.PrepareDeploymentForUpdate,
+			Validate: apps.ValidateDeployment, ValidateUpdate: apps.ValidateDeploymentUpdate, ValidateStatusUpdate: apps.ValidateDeploymentStatusUpdate,
+		}.in(v1, "Deployment"),
+		Kind[appsv1.ReplicaSet]{
+			Resource: "replicasets", Singular: "replicaset", ShortNames: []string{"rs"}, Categories: []string{"all"},
+			List:   func() runtime.Object { return &appsv1.ReplicaSetList{} },
+			Status: true, Generation: true, SetDefaults: apps.SetDefaultsReplicaSet,
+			PrepareForCreate: apps.PrepareReplicaSetForCreate, PrepareForUpdate: apps.PrepareReplicaSetForUpdate,
+			Validate: apps.ValidateReplicaSet, ValidateUpdate: apps.ValidateReplicaSetUpdate, ValidateStatusUpdate: apps.ValidateReplicaSetStatusUpdate,
+			Fields: func(rs *appsv1.ReplicaSet) fields.Set {
+				return fields.Set{"status.replicas": strconv.Itoa(int(rs.Status.Replicas))}
+			},
+		}.in(v1, "ReplicaSet"),
+		Kind[appsv1.StatefulSet]{
+			Resource: "statefulsets", Singular: "statefulset", ShortNames: []string{"sts"}, Categories: []string{"all"},
+			List:   func() runtime.Object { return &appsv1.StatefulSetList{} },
+			Status: true, Generation: true, SetDefaults: apps.SetDefaultsStatefulSet,
+			PrepareForCreate: apps.PrepareStatefulSetForCreate, PrepareForUpdate: apps.PrepareStatefulSetForUpdate,
+			Validate: apps.ValidateStatefulSet, ValidateUpdate: apps.ValidateStatefulSetUpdate, ValidateStatusUpdate: apps.ValidateStatefulSetStatusUpdate,
+		}.in(v1, "StatefulSet"),
+		Kind[appsv1.DaemonSet]{
+			Resource: "daemonsets", Singular: "daemonset", ShortNames: []string{"ds"}, Categories: []string{"all"},
+			List:   func() runtime.Object { return &appsv1.DaemonSetList{} },
+			Status: true, Generation: true, SetDefaults: apps.SetDefaultsDaemonSet,
+			PrepareForCreate: apps.PrepareDaemonSetForCreate, PrepareForUpdate: apps.PrepareDaemonSetForUpdate,
+			Validate: apps.ValidateDaemonSet, ValidateUpdate: apps.ValidateDaemonSetUpdate, ValidateStatusUpdate: apps.ValidateDaemonSetStatusUpdate,
+		}.in(v1, "DaemonSet"),
+		Kind[appsv1.ControllerRevision]{
+			Resource: "controllerrevisions", Singular: "controllerrevision",
+			List:     func() runtime.Object { return &appsv1.ControllerRevisionList{} },
+			Validate: apps.ValidateControllerRevision, ValidateUpdate: apps.ValidateControllerRevisionUpdate,
+		}.in(v1, "ControllerRevision"),
+	}
+}
+
+func rbacRows() []*Resource {
+	v1 := rbacv1.SchemeGroupVersion
+	return []*Resource{
+		Kind[rbacv1.Role]{
+			Resource: "roles", Singular: "role", CreateOnUpdate: true,
+			List:     func() runtime.Object { return &rbacv1.RoleList{} },
+			Validate: rbac.ValidateRole, ValidateUpdate: rbac.ValidateRoleUpdate,
+		}.in(v1, "Role"),
+		Kind[rbacv1.RoleBinding]{
+			Resource: "rolebindings", Singular: "rolebinding", CreateOnUpdate: true,
+			List:        func() runtime.Object { return &rbacv1.RoleBindingList{} },
+			SetDefaults: rbac.SetDefaultsRoleBinding, Validate: rbac.ValidateRoleBinding, ValidateUpdate: rbac.ValidateRoleBindingUpdate,
+		}.in(v1, "RoleBinding"),
+		Kind[rbacv1.ClusterRole]{
+			Resource: "clusterroles", Singular: "clusterrole", Cluster: true, CreateOnUpdate: true,
+			List:     func() runtime.Object { return &rbacv1.ClusterRoleList{} },
+			Validate: rbac.ValidateClusterRole, ValidateUpdate: rbac.ValidateClusterRoleUpdate,
+		}.in(v1, "ClusterRole"),
+		Kind[rbacv1.ClusterRoleBinding]{
+			Resource: "clusterrolebindings", Singular: "clusterrolebinding", Cluster: true, CreateOnUpdate: true,
+			List:        func() runtime.Object { return &rbacv1.ClusterRoleBindingList{} },
+			SetDefaults: rbac.SetDefaultsClusterRoleBinding, Validate: rbac.ValidateClusterRoleBinding, ValidateUpdate: rbac.ValidateClusterRoleBindingUpdate,
+		}.in(v1, "ClusterRoleBinding"),
+	}
+}
+
+func storageRows() []*Resource {
+	v1 := storagev1.SchemeGroupVersion
+	return []*Resource{
+		Kind[storagev1.StorageClass]{
+			Resource: "storageclasses", Singular: "storageclass", ShortNames: []string{"sc"}, Cluster: true,
+			List:        func() runtime.Object { return &storagev1.StorageClassList{} },
+			SetDefaults: storage.SetDefaultsStorageClass, Validate: storage.ValidateStorageClass, ValidateUpdate: storage.ValidateStorageClassUpdate,
+		}.in(v1, "StorageClass"),
+	}
+}
+
+// smallGroupRows are the groups of one kind each.
+func smallGroupRows() []*Resource {
+	return []*Resource{
+		Kind[coordinationv1.Lease]{
+			Resource: "leases", Singular: "lease", CreateOnUpdate: true, NeedsResourceVersion: true,
+			List:     func() runtime.Object { return &coordinationv1.LeaseList{} },
+			Validate: coordination.ValidateLease, ValidateUpdate: coordination.ValidateLeaseUpdate,
+		}.in(coordinationv1.SchemeGroupVersion, "Lease"),
+		Kind[discoveryv1.EndpointSlice]{
+			Resource: "endpointslices", Singular: "endpointslice", Generation: true, Changed: discovery.EndpointSliceChanged,
+			List:        func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
+			SetDefaults: discovery.SetDefaultsEndpointSlice, PrepareForCreate: discovery.PrepareEndpointSliceForCreate, PrepareForUpdate: discovery.PrepareEndpointSliceForUpdate,
+			Validate: discovery.ValidateEndpointSlice, ValidateUpdate: discovery.ValidateEndpointSliceUpdate,
+		}.in(discoveryv1.SchemeGroupVersion, "EndpointSlice"),
+		Kind[schedulingv1.PriorityClass]{
+			Resource: "priorityclasses", Singular: "priorityclass", ShortNames: []string{"pc"}, Cluster: true, Generation: true,
+			List:        func() runtime.Object { return &schedulingv1.PriorityClassList{} },
+			SetDefaults: scheduling.SetDefaultsPriorityClass, Validate: scheduling.ValidatePriorityClass, ValidateUpdate: scheduling.ValidatePriorityClassUpdate,
+		}.in(schedulingv1.SchemeGroupVersion, "PriorityClass"),
+	}
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"github.com/hivemind-project/hivemind/apis/core"
+	"github.com/hivemind-project/hivemind/pkg/auth/token"
+	"github.com/hivemind-project/hivemind/pkg/informer"
+)
+
+// Registry is the table brought to life: a store for every row.
+type Registry struct {
+	Scheme         *runtime.Scheme
+	Codecs         serializer.CodecFactory
+	ParameterCodec runtime.ParameterCodec
+
+	stores   []*Store
+	byName   map[schema.GroupResource]*Store
+	services *serviceNumbers
+}
+
+// Options are what the stores need to know of the cluster.
+type Options struct {
+	// RESTOptions returns where resources are kept, given how to encode them.
+	RESTOptions func(runtime.Codec) generic.RESTOptionsGetter
+	// ServiceCIDR is where cluster addresses come from; FirstNodePort and LastNodePort where node ports do.
+	ServiceCIDR                 netip.Prefix
+	FirstNodePort, LastNodePort int32
+}
+
+// New makes the stores. It reads nothing yet: see Load.
+func New(options Options) (*Registry, error) {
+	all := rows()
+	scheme, err := newScheme(all)
+	if err != nil {
+		return nil, fmt.Errorf("build the scheme: %w", err)
+	}
+	r := &Registry{Scheme: scheme, Codecs: serializer.NewCodecFactory(scheme), ParameterCodec: runtime.NewParameterCodec(scheme), byName: map[schema.GroupResource]*Store{}}
+	restOptions := options.RESTOptions(storageCodec(scheme, r.Codecs, all))
+	for _, row := range all {
+		store, err := newStore(scheme, row, restOptions)
+		if err != nil {
+			return nil, err
+		}
+		r.stores = append(r.stores, store)
+		r.byName[row.GroupResource()] = store
+	}
+	if r.services, err = newServiceNumbers(options.ServiceCIDR, options.FirstNodePort, options.LastNodePort); err != nil {
+		return nil, err
+	}
+	r.services.attach(r.Store("", "services"))
+	return r, nil
+}
+
+// Load reads from the storage what must be known before the first request: which service addresses are taken.
+func (r *Registry) Load(ctx context.Context) error {
+	return r.services.load(ctx, r.Store("", "services"))
+}
+
+// Store returns the store of a resource, which must be in the table.
+func (r *Registry) Store(group, resource string) *Store {
+	store, ok := r.byName[schema.GroupResource{Group: group, Resource: resource}]
+	if !ok {
+		panic(fmt.Sprintf("resource %s of group %q is not in the table", resource, group))
+	}
+	return store
+}
+
+// Sources is every resource as informers read it.
+func (r *Registry) Sources() []informer.Source {
+	sources := make([]informer.Source, len(r.stores))
+	for i, s := range r.stores {
+		sources[i] = informer.Source{
+			Resource: s.row.GroupVersion.WithResource(s.row.Resource), New: s.row.New, NewList: s.row.NewList,
+			Prefix: s.KeyRootFunc(context.Background()), Storage: s.Storage(),
+		}
+	}
+	return sources
+}
+
+// Destroy ends what the stores hold. The storage itself stays.
+func (r *Registry) Destroy() {
+	for _, s := range r.stores {
+		s.Destroy()
+	}
+}
+
+// ServeOptions are what the REST side needs beyond the stores.
+type ServeOptions struct {
+	// Authenticator knows the tokens that a TokenReview asks about; Audiences are those of this server.
+	Authenticator authenticator.Request
+	Audiences     authenticator.Audiences
+	Authorizer    authorizer.Authorizer
+	Rules         authorizer.RuleResolver
+	Tokens        *token.Requests
+	// KubeletTransport authenticates this server to node agents.
+	KubeletTransport http.RoundTripper
+}
+
+// Group is what one API group version serves: resources and subresources by their path.
+type Group struct {
+	GroupVersion schema.GroupVersion
+	Storage      map[string]rest.Storage
+}
+
+// Groups returns everything that is served, in the order of the table.
+func (r *Registry) Groups(o ServeOptions) []Group {
+	var groups []Group
+	at := map[schema.GroupVersion]int{}
+	group := func(gv schema.GroupVersion) map[string]rest.Storage {
+		if _, ok := at[gv]; !ok {
+			at[gv] = len(groups)
+			groups = append(groups, Group{gv, map[string]rest.Storage{}})
+		}
+		return groups[at[gv]].Storage
+	}
+	for _, s := range r.stores {
+		resources := group(s.row.GroupVersion)
+		resources[s.row.Resource] = s
+		if s.row.status {
+			resources[s.row.Resource+"/status"] = newStatusREST(s)
+		}
+		if _, err := scaleOf(s.row.New()); err == nil {
+			resources[s.row.Resource+"/scale"] = &scaleREST{s}
+		}
+	}
+	r.addCore(group(schema.GroupVersion{Version: "v1"}), o)
+	group(eventsv1.SchemeGroupVersion)["events"] = newEventsREST(r.Store("", "events"))
+	authentication, authorization := reviewStorage(o.Authenticator, o.Audiences, o.Authorizer, o.Rules)
+	groups = append(groups, Group{authenticationv1.SchemeGroupVersion, authentication}, Group{authorizationv1.SchemeGroupVersion, authorization})
+	return groups
+}
+
+// addCore replaces and adds what is not like every other row in the core group.
+func (r *Registry) addCore(resources map[string]rest.Storage, o ServeOptions) {
+	namespaces, pods := r.Store("", "namespaces"), r.Store("", "pods")
+	kubelets := &Kubelets{Transport: o.KubeletTransport, nodes: r.Store("", "nodes")}
+	binding := &bindingREST{pods}
+
+	resources["namespaces"] = newNamespaceREST(namespaces)
+	resources["namespaces/finalize"] = newNamespaceFinalizeREST(namespaces)
+	resources["bindings"] = legacyBindingREST{binding}
+	resources["pods/binding"] = binding
+	resources["pods/eviction"] = &evictionREST{pods}
+	resources["pods/log"] = &podLogREST{pods, kubelets}
+	resources["pods/exec"] = &podExecREST{pods, kubelets}
+	resources["pods/attach"] = &podAttachREST{pods, kubelets}
+	resources["pods/portforward"] = &podPortForwardREST{pods, kubelets}
+	resources["pods/ephemeralcontainers"] = newPodUpdateREST(pods, core.PreparePodForEphemeralContainersUpdate, core.ValidatePodEphemeralContainersUpdate)
+	resources["pods/resize"] = newPodUpdateREST(pods, core.PreparePodForResize, core.ValidatePodResize)
+	resources["pods/proxy"] = &proxyREST{newObject: newPod, newOptions: newPodProxyOptions, locate: podLocator{pods, kubelets.Transport}.locate}
+	resources["services/proxy"] = &proxyREST{newObject: newService, newOptions: newServiceProxyOptions, locate: r.locateService}
+	resources["nodes/proxy"] = &proxyREST{newObject: newNode, newOptions: newNodeProxyOptions, locate: kubelets.locate}
+	resources["serviceaccounts/token"] = &tokenREST{o.Tokens}
+}

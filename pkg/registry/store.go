@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/generic"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/names"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/hivemind-project/hivemind/pkg/registry/table"
+)
+
+// Store serves one row: create, get, list, watch, update, patch, apply, delete.
+type Store struct {
+	*genericregistry.Store
+	row *Resource
+}
+
+// newStore makes the store of row over the storage that options lead to.
+func newStore(typer runtime.ObjectTyper, row *Resource, options generic.RESTOptionsGetter) (*Store, error) {
+	base := strategy{ObjectTyper: typer, NameGenerator: names.SimpleNameGenerator, row: row}
+	store := &genericregistry.Store{
+		NewFunc:                   row.New,
+		NewListFunc:               row.NewList,
+		DefaultQualifiedResource:  row.GroupResource(),
+		SingularQualifiedResource: schema.GroupResource{Group: row.GroupVersion.Group, Resource: row.Singular},
+		CreateStrategy:            base,
+		UpdateStrategy:            base,
+		DeleteStrategy:            base,
+		ResetFieldsStrategy:       base,
+		TableConvertor:            table.For(schema.GroupKind{Group: row.GroupVersion.Group, Kind: row.Kind}),
+	}
+	if row.gracePeriod != nil {
+		store.DeleteStrategy = gracefulStrategy{base}
+	}
+	if row.ttl > 0 {
+		store.TTLFunc = func(runtime.Object, uint64, bool) (uint64, error) { return row.ttl, nil }
+	}
+	err := store.CompleteWithOptions(&generic.StoreOptions{RESTOptions: options, AttrFunc: row.attributes})
+	if err != nil {
+		return nil, fmt.Errorf("make the store of %s: %w", row.GroupResource(), err)
+	}
+	return &Store{Store: store, row: row}, nil
+}
+
+// attributes is what label and field selectors see of an object.
+func (r *Resource) attributes(obj runtime.Object) (labels.Set, fields.Set, error) {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, nil, err
+	}
+	set := fields.Set{}
+	if r.fields != nil {
+		set = r.fields(obj)
+	}
+	set["metadata.name"] = m.GetName()
+	if r.Namespaced {
+		set["metadata.namespace"] = m.GetNamespace()
+	}
+	return m.GetLabels(), set, nil
+}
+
+func (s *Store) ShortNames() []string { return s.row.ShortNames }
+func (s *Store) Categories() []string { return s.row.Categories }
+
+// statusREST serves /status of a row: it changes the status and nothing else.
+type statusREST struct {
+	store *genericregistry.Store
+	row   *Resource
+	reset rest.ResetFieldsStrategy
+}
+
+func newStatusREST(s *Store) *statusREST {
+	status := statusStrategy{strategy{ObjectTyper: s.CreateStrategy, NameGenerator: names.SimpleNameGenerator, row: s.row}}
+	store := *s.Store
+	store.UpdateStrategy = status
+	store.ResetFieldsStrategy = status
+	return &statusREST{store: &store, row: s.row, reset: status}
+}
+
+func (s *statusREST) New() runtime.Object { return s.row.New() }
+func (s *statusREST) Destroy()            {}
+
+func (s *statusREST) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
+	return s.store.Get(ctx, name, options)
+}
+
+func (s *statusREST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc,
+	updateValidation rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	// A status is of something that is there: never create, whatever the kind allows for PUT.
+	return s.store.Update(ctx, name, info, createValidation, updateValidation, false, options)
+}
+
+func (s *statusREST) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {
+	return s.store.ConvertToTable(ctx, obj, options)
+}
+
+func (s *statusREST) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return s.reset.GetResetFields()
+}
+
+// Storage is the resource's place in the storage, for informers that read it in process.
+func (s *Store) Storage() storage.Interface { return s.Store.Storage.Storage }
+
+var (
+	_ rest.StandardStorage    = (*Store)(nil)
+	_ rest.ShortNamesProvider = (*Store)(nil)
+	_ rest.Patcher            = (*statusREST)(nil)
+)

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+	"reflect"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage/names"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
+
+// strategy serves every row: what the rows have in common when an object is created, updated and deleted. The status is
+// what the server says, so creating and updating an object leaves it alone; the status subresource changes nothing else.
+type strategy struct {
+	runtime.ObjectTyper
+	names.NameGenerator
+	row *Resource
+}
+
+func (s strategy) NamespaceScoped() bool                         { return s.row.Namespaced }
+func (s strategy) AllowCreateOnUpdate(context.Context) bool      { return s.row.createOnUpdate }
+func (s strategy) AllowUnconditionalUpdate(context.Context) bool { return !s.row.needsResourceVersion }
+func (s strategy) Canonicalize(runtime.Object)                   {}
+func (s strategy) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCollectionPolicy {
+	return s.row.gcPolicy
+}
+
+func (s strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
+func (s strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+	return nil
+}
+
+func (s strategy) PrepareForCreate(_ context.Context, obj runtime.Object) {
+	if s.row.status {
+		part(obj, "Status").SetZero()
+	}
+	if s.row.generation {
+		obj.(metav1.Object).SetGeneration(1)
+	}
+	if s.row.prepareForCreate != nil {
+		s.row.prepareForCreate(obj)
+	}
+}
+
+func (s strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
+	if s.row.validate == nil {
+		return nil
+	}
+	return s.row.validate(obj)
+}
+
+func (s strategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
+	if s.row.status {
+		part(obj, "Status").Set(part(old.DeepCopyObject(), "Status"))
+	}
+	if s.row.prepareForUpdate != nil {
+		s.row.prepareForUpdate(obj, old)
+	}
+	if !s.row.generation {
+		return
+	}
+	generation := old.(metav1.Object).GetGeneration()
+	if s.row.changed(obj, old) {
+		generation++
+	}
+	obj.(metav1.Object).SetGeneration(generation)
+}
+
+func (s strategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
+	if s.row.validateUpdate == nil {
+		return nil
+	}
+	return s.row.validateUpdate(obj, old)
+}
+
+// GetResetFields tells server-side apply which fields a write of the main resource does not own.
+func (s strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	if !s.row.status {
+		return nil
+	}
+	return s.resetPath("status")
+}
+
+func (s strategy) resetPath(name string) map[fieldpath.APIVersion]*fieldpath.Set {
+	return map[fieldpath.APIVersion]*fieldpath.Set{
+		fieldpath.APIVersion(s.row.GroupVersion.String()): fieldpath.NewSet(fieldpath.MakePathOrDie(name)),
+	}
+}
+
+// gracefulStrategy is for kinds that end gradually.
+type gracefulStrategy struct{ strategy }
+
+func (s gracefulStrategy) CheckGracefulDelete(_ context.Context, obj runtime.Object, options *metav1.DeleteOptions) bool {
+	if options == nil {
+		return false
+	}
+	period := s.row.gracePeriod(obj, options)
+	options.GracePeriodSeconds = &period
+	return true
+}
+
+// statusStrategy serves the status subresource of every row that has one.
+type statusStrategy struct{ strategy }
+
+func (s statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
+	kept := old.DeepCopyObject()
+	part(kept, "Status").Set(part(obj, "Status"))
+	part(kept, "ObjectMeta").Set(part(obj, "ObjectMeta"))
+	reflect.ValueOf(obj).Elem().Set(reflect.ValueOf(kept).Elem())
+
+	meta, was := obj.(metav1.Object), old.(metav1.Object)
+	meta.SetDeletionTimestamp(was.GetDeletionTimestamp())
+	meta.SetDeletionGracePeriodSeconds(was.GetDeletionGracePeriodSeconds())
+	meta.SetOwnerReferences(was.GetOwnerReferences())
+	meta.SetGeneration(was.GetGeneration())
+	if s.row.prepareForStatus != nil {
+		s.row.prepareForStatus(obj, old)
+	}
+}
+
+func (s statusStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
+	if s.row.validateStatusUpdate == nil {
+		return nil
+	}
+	return s.row.validateStatusUpdate(obj, old)
+}
+
+func (s statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return s.resetPath("spec")
+}
+
+// part is a field of the object that obj points to.
+func part(obj runtime.Object, name string) reflect.Value {
+	return reflect.ValueOf(obj).Elem().FieldByName(name)
+}
+
+// specChanged compares what the client asked for: the spec, or all but metadata and status where a kind has no spec.
+func specChanged(a, b runtime.Object) bool {
+	va, vb := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	if spec := va.FieldByName("Spec"); spec.IsValid() {
+		return !apiequality.Semantic.DeepEqual(spec.Interface(), vb.FieldByName("Spec").Interface())
+	}
+	for i := range va.NumField() {
+		switch va.Type().Field(i).Name {
+		case "TypeMeta", "ObjectMeta", "Status":
+			continue
+		}
+		if !apiequality.Semantic.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	_ rest.RESTCreateStrategy         = strategy{}
+	_ rest.RESTUpdateStrategy         = strategy{}
+	_ rest.RESTGracefulDeleteStrategy = gracefulStrategy{}
+	_ rest.ResetFieldsStrategy        = statusStrategy{}
+)

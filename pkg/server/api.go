@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
+	"k8s.io/apiserver/pkg/authorization/union"
+
+	"github.com/hivemind-project/hivemind/pkg/apiserver"
+	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
+	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
+	"github.com/hivemind-project/hivemind/pkg/auth/node"
+	"github.com/hivemind-project/hivemind/pkg/auth/rbac"
+	"github.com/hivemind-project/hivemind/pkg/auth/token"
+	"github.com/hivemind-project/hivemind/pkg/registry"
+)
+
+// startAPI wires who may come in (authentication), what they may do (authorization) and what becomes of what they write
+// (admission), and starts to serve.
+func (s *Server) startAPI(ctx context.Context) error {
+	issuerURL := "https://kubernetes.default.svc." + s.config.Network.ClusterDomain
+	audiences := authenticator.Audiences{issuerURL}
+
+	issuer, err := token.NewIssuer(issuerURL, s.identities.ServiceAccountKey)
+	if err != nil {
+		return err
+	}
+	tokens, err := token.NewAuthenticator(issuerURL, audiences, token.WithFallback(s.cachedGetters(), s.registry.Getters()), &s.identities.ServiceAccountKey.PublicKey)
+	if err != nil {
+		return err
+	}
+	discovery, err := token.Discovery(issuerURL, s.URL(), &s.identities.ServiceAccountKey.PublicKey)
+	if err != nil {
+		return err
+	}
+	all, tokensOnly, err := apiserver.Authenticators(s.identities.CA.CertPEM, tokens)
+	if err != nil {
+		return err
+	}
+	roles, authorizers, err := s.authorizers()
+	if err != nil {
+		return err
+	}
+	admit, err := s.admission(roles, authorizers)
+	if err != nil {
+		return err
+	}
+	types, err := openapi.NewTypeConverter()
+	if err != nil {
+		return err
+	}
+	listener, err := apiserver.Listen(s.config.API.Port, "127.0.0.1", s.config.Node.IP)
+	if err != nil {
+		return err
+	}
+	s.api, err = apiserver.New(apiserver.Config{
+		Registry: s.registry, Informers: s.informers, Loopback: s.loopback,
+		Listener: listener, Certificate: s.identities.APIServer.CertPEM, Key: s.identities.APIServer.KeyPEM, ClientCA: s.identities.CA.CertPEM,
+		ExternalAddress: net.JoinHostPort(s.config.Node.IP, strconv.Itoa(s.config.API.Port)),
+		Authenticator:   all, Audiences: audiences, Authorizer: authorizers, Rules: roles, Admission: admit,
+		Serve: registry.ServeOptions{
+			Authenticator:    tokensOnly,
+			Tokens:           &token.Requests{Issuer: issuer, Audiences: audiences, Get: s.registry.Getters()},
+			KubeletTransport: s.kubeletTransport(),
+		},
+		TypeConverter:   types,
+		CustomResources: s.etcd.RESTOptionsGetter,
+		Extra:           discovery,
+	})
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	if err := s.syncInformers(ctx); err != nil {
+		return fmt.Errorf("read the storage: %w", err)
+	}
+	return s.api.Start(ctx)
+}
+
+func (s *Server) stopAPI(ctx context.Context) error { return s.api.Stop(ctx) }
+
+// authorizers decide in this order: administrators, nodes, roles.
+func (s *Server) authorizers() (*rbac.Authorizer, authorizer.Authorizer, error) {
+	roles, err := rbac.New(s.informers.Rbac().V1())
+	if err != nil {
+		return nil, nil, err
+	}
+	nodes, err := node.NewAuthorizer(s.informers.Core().V1().Pods(), s.informers.Core().V1().PersistentVolumes(), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	all, err := union.New(
+		union.NamedAuthorizer{AuthorizerName: "system:masters", Authorizer: authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)},
+		union.NamedAuthorizer{AuthorizerName: "Node", Authorizer: nodes},
+		union.NamedAuthorizer{AuthorizerName: "RBAC", Authorizer: roles},
+	)
+	return roles, all, err
+}
+
+// admission is the plugins in kube-apiserver's order: those that change objects act before those that only refuse.
+func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer) ([]admission.Interface, error) {
+	client, err := s.client(user.APIServerUser, user.SystemPrivilegedGroup)
+	if err != nil {
+		return nil, err
+	}
+	namespaces, err := lifecycle.NewLifecycle(sets.New("default", "kube-system", "kube-public"))
+	if err != nil {
+		return nil, fmt.Errorf("prepare admission by namespace: %w", err)
+	}
+	namespaces.SetExternalKubeInformerFactory(s.informers)
+	namespaces.SetExternalKubeClientSet(client)
+	core := s.informers.Core().V1()
+	return []admission.Interface{
+		namespaces,
+		plugins.NewServiceAccount(client, core.ServiceAccounts().Lister()),
+		node.NewRestriction(core.Pods().Lister(), core.Nodes().Lister(), nil, all),
+		plugins.NewPriority(s.informers.Scheduling().V1().PriorityClasses().Lister()),
+		plugins.NewDefaultTolerationSeconds(),
+		plugins.NewDefaultStorageClass(s.informers.Storage().V1().StorageClasses().Lister()),
+		plugins.NewStorageObjectInUseProtection(),
+		rbac.NewEscalationGuard(roles, all),
+	}, nil
+}
+
+// kubeletTransport is how this server speaks to node agents: it shows its own certificate and checks theirs.
+func (s *Server) kubeletTransport() http.RoundTripper {
+	roots := x509.NewCertPool()
+	roots.AddCert(s.identities.CA.Cert)
+	return &http.Transport{
+		TLSClientConfig:     &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{s.identities.APIServerKubeletClient.TLS()}, MinVersion: tls.VersionTLS12},
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 10 * time.Second,
+		IdleConnTimeout:     time.Minute,
+	}
+}
+
+// cachedGetters read what tokens speak of from the informers.
+func (s *Server) cachedGetters() token.Getters {
+	core := s.informers.Core().V1()
+	accounts, pods, secrets, nodes := core.ServiceAccounts().Lister(), core.Pods().Lister(), core.Secrets().Lister(), core.Nodes().Lister()
+	return token.Getters{
+		ServiceAccount: func(_ context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
+			return accounts.ServiceAccounts(namespace).Get(name)
+		},
+		Pod: func(_ context.Context, namespace, name string) (*corev1.Pod, error) {
+			return pods.Pods(namespace).Get(name)
+		},
+		Secret: func(_ context.Context, namespace, name string) (*corev1.Secret, error) {
+			return secrets.Secrets(namespace).Get(name)
+		},
+		Node: func(_ context.Context, name string) (*corev1.Node, error) { return nodes.Get(name) },
+	}
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/kubernetes"
+
+	seeds "github.com/hivemind-project/hivemind/config"
+)
+
+// bootstrap makes what every cluster has: the system's namespaces, roles and classes, and the services that lead to the API
+// server and to DNS. It writes only what is missing or differs.
+func (s *Server) bootstrap(ctx context.Context) error {
+	client, err := s.client(user.APIServerUser, user.SystemPrivilegedGroup)
+	if err != nil {
+		return err
+	}
+	if err := seeds.Ensure(ctx, client); err != nil {
+		return err
+	}
+	if err := s.publishAPIServer(ctx, client); err != nil {
+		return err
+	}
+	if err := s.publishDNS(ctx, client); err != nil {
+		return err
+	}
+	return s.publishAuthentication(ctx, client)
+}
+
+// publishAPIServer makes the service kubernetes, by which pods reach the API server, and says where that is.
+func (s *Server) publishAPIServer(ctx context.Context, client kubernetes.Interface) error {
+	services, err := netip.ParsePrefix(s.config.Network.ServiceCIDR)
+	if err != nil {
+		return fmt.Errorf("read the service CIDR: %w", err)
+	}
+	labels := map[string]string{"component": "apiserver", "provider": "kubernetes"}
+	port := int32(s.config.API.Port)
+	err = ensureService(ctx, client, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "kubernetes", Namespace: metav1.NamespaceDefault, Labels: labels},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeClusterIP, ClusterIP: services.Masked().Addr().Next().String(), SessionAffinity: corev1.ServiceAffinityNone,
+			Ports: []corev1.ServicePort{{Name: "https", Protocol: corev1.ProtocolTCP, Port: 443, TargetPort: targetPort(port)}},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if ip, err := netip.ParseAddr(s.config.Node.IP); err == nil && ip.IsLoopback() {
+		return nil // no pod could reach the server there, and the API refuses endpoints that are nobody's
+	}
+	endpoints := &corev1.Endpoints{
+		ObjectMeta: metav1.ObjectMeta{Name: "kubernetes", Namespace: metav1.NamespaceDefault, Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}},
+		Subsets: []corev1.EndpointSubset{{
+			Addresses: []corev1.EndpointAddress{{IP: s.config.Node.IP}},
+			Ports:     []corev1.EndpointPort{{Name: "https", Port: port, Protocol: corev1.ProtocolTCP}},
+		}},
+	}
+	if err := ensureEndpoints(ctx, client, endpoints); err != nil {
+		return err
+	}
+	name, protocol, ready := "https", corev1.ProtocolTCP, true
+	return ensureSlice(ctx, client, &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: "kubernetes", Namespace: metav1.NamespaceDefault, Labels: map[string]string{discoveryv1.LabelServiceName: "kubernetes"}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{s.config.Node.IP}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &protocol}},
+	})
+}
+
+// publishDNS makes the service kube-dns. It has no endpoints: every node answers its address by itself.
+func (s *Server) publishDNS(ctx context.Context, client kubernetes.Interface) error {
+	return ensureService(ctx, client, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "kube-dns", Namespace: metav1.NamespaceSystem,
+			Labels: map[string]string{"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeClusterIP, ClusterIP: s.config.Network.ClusterDNS, SessionAffinity: corev1.ServiceAffinityNone,
+			Ports: []corev1.ServicePort{
+				{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53, TargetPort: targetPort(53)},
+				{Name: "dns-tcp", Protocol: corev1.ProtocolTCP, Port: 53, TargetPort: targetPort(53)},
+			},
+		},
+	})
+}
+
+// publishAuthentication tells aggregated API servers whose word about users to take.
+func (s *Server) publishAuthentication(ctx context.Context, client kubernetes.Interface) error {
+	want := map[string]string{
+		"client-ca-file":                     string(s.identities.CA.CertPEM),
+		"requestheader-client-ca-file":       string(s.identities.FrontProxyCA.CertPEM),
+		"requestheader-allowed-names":        `["front-proxy-client"]`,
+		"requestheader-username-headers":     `["X-Remote-User"]`,
+		"requestheader-uid-headers":          `["X-Remote-Uid"]`,
+		"requestheader-group-headers":        `["X-Remote-Group"]`,
+		"requestheader-extra-headers-prefix": `["X-Remote-Extra-"]`,
+	}
+	maps := client.CoreV1().ConfigMaps(metav1.NamespaceSystem)
+	old, err := maps.Get(ctx, "extension-apiserver-authentication", metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		_, err = maps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "extension-apiserver-authentication"}, Data: want}, metav1.CreateOptions{})
+	case err == nil && !apiequality.Semantic.DeepEqual(old.Data, want):
+		old.Data = want
+		_, err = maps.Update(ctx, old, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("publish the authorities of clients: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+
+	"github.com/hivemind-project/hivemind/controllers"
+	"github.com/hivemind-project/hivemind/pkg/scheduler"
+)
+
+// startControllers runs every controller of the list. They come up together: each reads its world from the shared informers,
+// and none needs another.
+func (s *Server) startControllers(ctx context.Context) error {
+	recorder, err := s.client("system:kube-controller-manager")
+	if err != nil {
+		return err
+	}
+	deps := controllers.Deps{
+		Client: func(name string) (kubernetes.Interface, error) {
+			return kubernetes.NewForConfig(s.loopback.Config(controllerUser(name)))
+		},
+		Metadata: func(name string) (metadata.Interface, error) {
+			return metadata.NewForConfig(s.loopback.JSONConfig(controllerUser(name)))
+		},
+		Informers: s.informers, Events: controllers.NewEvents(s.life, recorder), RootCA: s.identities.CA.CertPEM, Config: s.config,
+	}
+	type runner struct {
+		name string
+		run  func(context.Context)
+	}
+	var runners []runner
+	for _, entry := range controllers.All() {
+		run, err := entry.Start(ctx, deps)
+		if err != nil {
+			return fmt.Errorf("controller %s: %w", entry.Name, err)
+		}
+		runners = append(runners, runner{entry.Name, run})
+	}
+	if err := s.syncInformers(ctx); err != nil {
+		return err
+	}
+	for _, r := range runners {
+		s.work.start(s.life, r.name, func(ctx context.Context) error { r.run(ctx); return nil })
+	}
+	return nil
+}
+
+// controllerUser is a ServiceAccount of kube-system, which is what the default roles bind controllers by.
+func controllerUser(name string) user.Info {
+	return &user.DefaultInfo{
+		Name:   "system:serviceaccount:kube-system:" + name,
+		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:kube-system", user.AllAuthenticated},
+	}
+}
+
+// startScheduler runs the scheduler beside them.
+func (s *Server) startScheduler(ctx context.Context) error {
+	client, err := s.client(user.KubeScheduler)
+	if err != nil {
+		return err
+	}
+	sched := scheduler.New(client, s.informers, scheduler.Options{})
+	if err := s.syncInformers(ctx); err != nil {
+		return err
+	}
+	s.work.start(s.life, "scheduler", sched.Run)
+	return nil
+}
+
+// stopBackground ends controllers and scheduler.
+func (s *Server) stopBackground(ctx context.Context) error {
+	s.end()
+	return s.work.wait(ctx)
+}

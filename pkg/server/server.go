@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package server is the server role: an ordered list of components. Each starts when those before it are ready and stops
+// before they do. To see what runs at boot and in which order, read Components.
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/pkg/apiserver"
+	"github.com/hivemind-project/hivemind/pkg/auth/pki"
+	"github.com/hivemind-project/hivemind/pkg/component"
+	"github.com/hivemind-project/hivemind/pkg/informer"
+	"github.com/hivemind-project/hivemind/pkg/registry"
+	"github.com/hivemind-project/hivemind/pkg/storage"
+)
+
+// Server is one server of a cluster. What a component makes, those after it use.
+type Server struct {
+	config *config.Config
+
+	identities *pki.Bundle
+	etcd       *storage.Etcd
+	registry   *registry.Registry
+	informers  *informer.Factory
+	loopback   *apiserver.Loopback
+	api        *apiserver.Server
+
+	// life ends when the server stops; what runs in the background ends with it.
+	life context.Context
+	end  context.CancelFunc
+	work background
+}
+
+// New returns a server that has not started.
+func New(c *config.Config) *Server {
+	life, end := context.WithCancel(context.Background())
+	return &Server{config: c, loopback: &apiserver.Loopback{}, life: life, end: end}
+}
+
+// Components is what runs at boot, in order.
+func (s *Server) Components() []component.Component {
+	return []component.Component{
+		{Name: "certificates", Start: s.startCertificates},
+		{Name: "storage", Start: s.startStorage, Stop: s.stopStorage},
+		{Name: "informers", Start: s.startInformers, Stop: s.stopInformers},
+		{Name: "api server", Start: s.startAPI, Stop: s.stopAPI},
+		{Name: "bootstrap", Start: s.bootstrap},
+		{Name: "controllers", Start: s.startControllers, Stop: s.stopBackground},
+		{Name: "scheduler", Start: s.startScheduler},
+	}
+}
+
+// Identities are the cluster's certificates; they exist once the first component has started.
+func (s *Server) Identities() *pki.Bundle { return s.identities }
+
+// Informers are fed from the storage; an agent in the same process reads them instead of keeping a copy.
+func (s *Server) Informers() *informer.Factory { return s.informers }
+
+// client is an API client that acts as a user of the control plane.
+func (s *Server) client(name string, groups ...string) (kubernetes.Interface, error) {
+	who := &user.DefaultInfo{Name: name, Groups: append(groups, user.AllAuthenticated)}
+	return kubernetes.NewForConfig(s.loopback.Config(who))
+}
+
+func (s *Server) startCertificates(context.Context) error {
+	services, err := netip.ParsePrefix(s.config.Network.ServiceCIDR)
+	if err != nil {
+		return fmt.Errorf("read the service CIDR: %w", err)
+	}
+	s.identities, err = pki.Ensure(s.config.Path("pki"), pki.Options{
+		NodeName: s.config.Node.Name, NodeIPs: []net.IP{net.ParseIP(s.config.Node.IP)},
+		ServiceIP: net.IP(services.Masked().Addr().Next().AsSlice()), ClusterDomain: s.config.Network.ClusterDomain, ExtraSANs: s.config.API.ExtraSANs,
+	})
+	if err != nil {
+		return err
+	}
+	return s.writeKubeconfig()
+}
+
+// writeKubeconfig leaves the administrator's kubeconfig where `hivemind kubeconfig` finds it.
+func (s *Server) writeKubeconfig() error {
+	text, err := s.identities.Kubeconfig("hivemind", s.URL(), s.identities.Admin)
+	if err != nil {
+		return err
+	}
+	path := s.config.AdminKubeconfig()
+	if old, err := os.ReadFile(path); err == nil && string(old) == string(text) {
+		return nil
+	}
+	return pki.WriteFile(path, text)
+}
+
+// URL is where clients on this machine reach the API server.
+func (s *Server) URL() string {
+	return "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(s.config.API.Port))
+}
+
+func (s *Server) startStorage(ctx context.Context) (err error) {
+	s.etcd, err = storage.Start(ctx, storage.Options{
+		Dir: s.config.Path("etcd"), Name: s.config.Node.Name, QuotaBytes: s.config.Storage.QuotaBytes, UnsafeNoFsync: s.config.Storage.UnsafeNoFsync,
+	})
+	return err
+}
+
+func (s *Server) stopStorage(context.Context) error {
+	s.etcd.Stop()
+	return nil
+}
+
+// startInformers makes the stores of the resource table and the informers over them. Informers start when the components that
+// read them have asked for theirs.
+func (s *Server) startInformers(ctx context.Context) error {
+	services, err := netip.ParsePrefix(s.config.Network.ServiceCIDR)
+	if err != nil {
+		return fmt.Errorf("read the service CIDR: %w", err)
+	}
+	first, last, err := portRange(s.config.Network.NodePortRange)
+	if err != nil {
+		return err
+	}
+	s.registry, err = registry.New(registry.Options{RESTOptions: s.etcd.RESTOptionsGetter, ServiceCIDR: services, FirstNodePort: first, LastNodePort: last})
+	if err != nil {
+		return err
+	}
+	s.informers = informer.New(s.registry.Sources())
+	return s.registry.Load(ctx)
+}
+
+func (s *Server) stopInformers(context.Context) error {
+	s.end()
+	s.informers.Shutdown()
+	s.registry.Destroy()
+	return nil
+}
+
+// syncInformers starts the informers asked for since the last time and waits for them to have read the storage.
+func (s *Server) syncInformers(ctx context.Context) error {
+	s.informers.StartWithContext(s.life)
+	ctx, cancel := context.WithTimeout(ctx, informer.SyncTimeout)
+	defer cancel()
+	return s.informers.WaitForCacheSyncWithContext(ctx).AsError()
+}
+
+// portRange parses "30000-32767".
+func portRange(text string) (first, last int32, err error) {
+	from, to, _ := strings.Cut(text, "-")
+	a, errA := strconv.ParseInt(from, 10, 32)
+	b, errB := strconv.ParseInt(to, 10, 32)
+	if errA != nil || errB != nil || a > b {
+		return 0, 0, fmt.Errorf("network.nodePortRange is %q: give a range such as 30000-32767", text)
+	}
+	return int32(a), int32(b), nil
+}

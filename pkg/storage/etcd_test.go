@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/client-go/kubernetes/scheme"
+)
+
+func start(t *testing.T, dir string) *Etcd {
+	t.Helper()
+	e, err := Start(t.Context(), Options{Dir: dir, Name: "test", UnsafeNoFsync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Stop)
+	return e
+}
+
+// maps is a store of ConfigMaps as the generic registry would get it.
+func maps(t *testing.T, e *Etcd) storage.Interface {
+	t.Helper()
+	v1 := corev1.SchemeGroupVersion
+	codec := scheme.Codecs.CodecForVersions(protobuf.NewSerializer(scheme.Scheme, scheme.Scheme), scheme.Codecs.UniversalDeserializer(), v1, v1)
+	options, err := e.RESTOptionsGetter(codec).GetRESTOptions(schema.GroupResource{Resource: "configmaps"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, destroy, err := options.Decorator(options.StorageConfig, "/configmaps", nil,
+		func() runtime.Object { return &corev1.ConfigMap{} }, func() runtime.Object { return &corev1.ConfigMapList{} }, nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(destroy)
+	return store
+}
+
+func TestObjectsOutliveARestart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "etcd")
+	first := start(t, dir)
+	out := &corev1.ConfigMap{}
+	err := maps(t, first).Create(t.Context(), "/configmaps/default/a", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Data: map[string]string{"k": "v"}}, out, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Stop()
+
+	got := &corev1.ConfigMap{}
+	if err := maps(t, start(t, dir)).Get(t.Context(), "/configmaps/default/a", storage.GetOptions{}, got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Data["k"] != "v" || got.ResourceVersion != out.ResourceVersion {
+		t.Errorf("after a restart: %v at %s, written at %s", got.Data, got.ResourceVersion, out.ResourceVersion)
+	}
+}
+
+func TestWatchSeesEveryChangeInOrder(t *testing.T) {
+	store := maps(t, start(t, filepath.Join(t.TempDir(), "etcd")))
+	w, err := store.Watch(t.Context(), "/configmaps/", storage.ListOptions{Predicate: storage.Everything, Recursive: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	for _, name := range []string{"a", "b", "c"} {
+		if err := store.Create(t.Context(), "/configmaps/default/"+name, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"a", "b", "c"} {
+		event := <-w.ResultChan()
+		if got := event.Object.(*corev1.ConfigMap).Name; got != want {
+			t.Fatalf("saw %s %s, want %s", event.Type, got, want)
+		}
+	}
+}
+
+func TestErrTellsOfFullStorage(t *testing.T) {
+	e, err := Start(t.Context(), Options{Dir: filepath.Join(t.TempDir(), "etcd"), Name: "test", UnsafeNoFsync: true, QuotaBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Stop()
+	if err := e.Err(t.Context()); err != nil {
+		t.Fatalf("an empty storage is not well: %v", err)
+	}
+	store := maps(t, e)
+	big := &corev1.ConfigMap{Data: map[string]string{"k": strings.Repeat("x", 300<<10)}}
+	// The size counts once a batch has reached the file, so a few writes too many may pass.
+	for i := 0; err == nil && i < 1000; i++ {
+		err = store.Create(t.Context(), fmt.Sprintf("/configmaps/default/%d", i), big, nil, 0)
+	}
+	if err == nil || !strings.Contains(err.Error(), "database space exceeded") {
+		t.Fatalf("writing past the quota: %v", err)
+	}
+	if err := e.Err(t.Context()); err == nil || !strings.Contains(err.Error(), "NOSPACE") {
+		t.Errorf("Err() of a full storage: %v", err)
+	}
+}
+
+func TestStartSaysWhere(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	dir := filepath.Join(t.TempDir(), "etcd")
+	if _, err := Start(ctx, Options{Dir: dir, Name: "test", UnsafeNoFsync: true}); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("Start() with a context that has ended: %v", err)
+	}
+}

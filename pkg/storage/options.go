@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/etcd3"
+	"k8s.io/apiserver/pkg/storage/feature"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Prefix is where all objects are: Prefix + resource + [namespace +] name, as in Kubernetes.
+const Prefix = "/registry"
+
+// RESTOptionsGetter returns what the generic registry needs to keep a resource in this etcd, encoded by codec.
+func (e *Etcd) RESTOptionsGetter(codec runtime.Codec) generic.RESTOptionsGetter {
+	return &restOptions{etcd: e, codec: codec}
+}
+
+type restOptions struct {
+	etcd  *Etcd
+	codec runtime.Codec
+}
+
+func (g *restOptions) GetRESTOptions(resource schema.GroupResource, _ runtime.Object) (generic.RESTOptions, error) {
+	config := storagebackend.NewDefaultConfig(Prefix, g.codec)
+	prefix := resource.Resource
+	if resource.Group != "" {
+		prefix = resource.Group + "/" + resource.Resource
+	}
+	return generic.RESTOptions{
+		StorageConfig:           config.ForResource(resource),
+		Decorator:               g.etcd.decorate,
+		EnableGarbageCollection: true,
+		DeleteCollectionWorkers: 4,
+		ResourcePrefix:          prefix,
+	}, nil
+}
+
+// decorate is a generic.StorageDecorator: it makes the store of one resource over the shared in-process client, where
+// the stock factory would dial a client per resource.
+func (e *Etcd) decorate(
+	config *storagebackend.ConfigForResource, resourcePrefix string, _ func(obj runtime.Object) (string, error),
+	newFunc, newListFunc func() runtime.Object, _ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers,
+) (storage.Interface, factory.DestroyFunc, error) {
+	versioner := storage.APIObjectVersioner{}
+	transformer := config.Transformer
+	if transformer == nil {
+		transformer = identity.NewEncryptCheckTransformer()
+	}
+	store, err := etcd3.New(e.Client, e.compactor, config.Codec, newFunc, newListFunc, config.Prefix, resourcePrefix, config.GroupResource,
+		transformer, config.LeaseManagerConfig, etcd3.NewDefaultDecoder(config.Codec, versioner), versioner)
+	if err != nil {
+		return nil, nil, err
+	}
+	return store, sync.OnceFunc(store.Close), nil
+}
+
+// supported answers for the etcd in this process, which has no endpoint that the stock checker could ask.
+type supported struct{ feature.FeatureSupportChecker }
+
+func (s supported) Supports(f storage.Feature) bool {
+	return f == storage.RequestWatchProgress || s.FeatureSupportChecker.Supports(f)
+}
+
+// declareSupport tells the API machinery, which asks through a process-wide variable, what the etcd in this process can do.
+var declareSupport = sync.OnceFunc(func() {
+	feature.DefaultFeatureSupportChecker = supported{feature.DefaultFeatureSupportChecker}
+})
