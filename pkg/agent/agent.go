@@ -31,6 +31,7 @@ import (
 	"github.com/hivemind-project/hivemind/kubelet-lite/containerd"
 	"github.com/hivemind-project/hivemind/pkg/component"
 	"github.com/hivemind-project/hivemind/pkg/network/bridge"
+	"github.com/hivemind-project/hivemind/pkg/network/cni"
 	"github.com/hivemind-project/hivemind/pkg/network/dns"
 	"github.com/hivemind-project/hivemind/pkg/network/proxy"
 )
@@ -73,6 +74,7 @@ type Agent struct {
 	dns        *dns.Server
 	kubelet    *kubelet.Kubelet
 	bridge     bridge.Options
+	cni        cni.Config
 	recorder   record.EventRecorder
 
 	// life ends when the agent stops; what runs in the background ends with it.

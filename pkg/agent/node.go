@@ -6,11 +6,13 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
 
+	"github.com/google/nftables"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
@@ -171,7 +173,7 @@ func (a *Agent) newNetwork() (err error) {
 	services, slices := a.informers.Core().V1().Services(), a.informers.Discovery().V1().EndpointSlices()
 	a.proxy, err = proxy.New(proxy.Options{
 		NodeName: a.config.Node.Name, ClusterCIDR: prefix(n.PodCIDR), ServiceCIDR: prefix(n.ServiceCIDR),
-		Table: nft.TableName(a.config.ID()), Own: []netip.Addr{address}, Lost: a.layBridge,
+		Table: nft.TableName(a.config.ID()), Own: []netip.Addr{address}, Lost: a.layBridge, Others: a.queueRules,
 	}, services, slices, a.informers.Core().V1().Nodes())
 	if err != nil {
 		return err
@@ -197,10 +199,10 @@ func (a *Agent) bringUpNetwork(ctx context.Context, podCIDR string) error {
 	if err := a.layBridge(ctx); err != nil {
 		return err
 	}
-	err = cni.WriteConfig(a.cniConfDir(), cni.Config{
+	a.cni = cni.Config{
 		Name: "hivemind-" + a.config.ID(), Bridge: a.bridge.Name, Table: a.bridge.Table, Subnets: []netip.Prefix{pods}, MTU: n.MTU, LeaseDir: a.config.Path("cni", "leases"),
-	})
-	if err != nil {
+	}
+	if err := cni.WriteConfig(a.cniConfDir(), a.cni); err != nil {
 		return err
 	}
 	a.background("service proxy", a.proxy.Run)
@@ -209,6 +211,11 @@ func (a *Agent) bringUpNetwork(ctx context.Context, podCIDR string) error {
 		return err
 	}
 	return a.dns.Ready(ctx)
+}
+
+// queueRules queues what is in the nftables table besides services.
+func (a *Agent) queueRules(c *nftables.Conn) error {
+	return errors.Join(bridge.QueueRules(c, a.bridge), cni.QueueHostPorts(c, a.cni))
 }
 
 func (a *Agent) layBridge(ctx context.Context) error { return bridge.Setup(ctx, a.bridge) }

@@ -18,6 +18,8 @@ import (
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/hivemind-project/hivemind/pkg/network/ipam"
 )
 
 // Names that the container runtime knows the network by.
@@ -114,16 +116,8 @@ type pluginConfig struct {
 	types.NetConf
 	Config
 	RuntimeConfig struct {
-		PortMappings []PortMapping `json:"portMappings,omitempty"`
+		PortMappings []ipam.PortMapping `json:"portMappings,omitempty"`
 	} `json:"runtimeConfig,omitempty"`
-}
-
-// PortMapping is a port of the node that leads to a port of the pod (the portMappings convention of CNI).
-type PortMapping struct {
-	HostPort      uint16 `json:"hostPort"`
-	ContainerPort uint16 `json:"containerPort"`
-	Protocol      string `json:"protocol"` // tcp, udp or sctp
-	HostIP        string `json:"hostIP,omitempty"`
 }
 
 func parseConfig(stdin []byte) (*pluginConfig, error) {

@@ -6,7 +6,8 @@
 // Events mark Services as changed; after a short while, in which more may come, what has changed is compared with what
 // is in the kernel and the difference is written in one transaction. A change costs as much as the Services it is
 // about, however many there are; memory is some hundred bytes for a port and 32 for an endpoint. At start everything is
-// laid in one transaction in the place of whatever an earlier process left, so traffic goes on over restarts.
+// laid in one transaction in the place of whatever an earlier process left, of this version or another, so traffic goes
+// on over restarts and upgrades.
 package proxy
 
 import (
@@ -17,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/nftables"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -46,6 +48,8 @@ type Options struct {
 	Table       string // nft.TableName; shared with pkg/network/bridge and cni
 	// Own are service addresses that the node answers by itself, as that of cluster DNS: they are left alone.
 	Own []netip.Addr
+	// Others queues what the table holds besides services: for a transaction in which the table is laid anew.
+	Others func(c *nftables.Conn) error
 	// Lost is called when the table has vanished, before services are laid anew: `nft flush ruleset` takes the bridge's
 	// rules too. May be nil.
 	Lost func(ctx context.Context) error
@@ -280,7 +284,7 @@ func (p *Proxy) resync(ctx context.Context, here place) error {
 			p.applied[nameOf(svc)] = ports
 		}
 	}
-	if err := p.table.reset(everything); err != nil {
+	if err := p.table.reset(ctx, everything); err != nil {
 		return err
 	}
 	p.flows.add(nil, changed)

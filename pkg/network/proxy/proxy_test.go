@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,6 +42,7 @@ type cluster struct {
 	t       testing.TB
 	client  *fake.Clientset
 	options Options
+	bridge  bridge.Options
 	node    *nettest.NS
 	world   *nettest.NS // another machine
 	stop    func()
@@ -61,10 +63,12 @@ func newCluster(t testing.TB) *cluster {
 			t.Error(err)
 		}
 	})
+	c.bridge = o
 	c.options = Options{
 		NodeName: nodeName, ClusterCIDR: o.ClusterCIDR, ServiceCIDR: o.ServiceCIDR, Table: o.Table,
-		Own:  []netip.Addr{netip.MustParseAddr("10.201.0.10")},
-		Lost: func(ctx context.Context) error { return bridge.Setup(ctx, o) },
+		Own:    []netip.Addr{netip.MustParseAddr("10.201.0.10")},
+		Others: func(conn *nftables.Conn) error { return bridge.QueueRules(conn, o) },
+		Lost:   func(ctx context.Context) error { return bridge.Setup(ctx, o) },
 	}
 	return c
 }
@@ -699,7 +703,7 @@ func BenchmarkWrite(b *testing.B) {
 		}
 		b.Run(fmt.Sprint("all/", n), func(b *testing.B) {
 			for b.Loop() {
-				if err := t.reset(all); err != nil {
+				if err := t.reset(context.Background(), all); err != nil {
 					b.Fatal(err)
 				}
 			}
