@@ -125,10 +125,10 @@ func (a *Agent) runtimeReady(ctx context.Context) error {
 	}
 	endpoint := "unix://" + a.containerd.Socket()
 	var err error
-	if a.runtime, err = criclient.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(criTimeout).Build(a.life); err != nil {
+	if a.runtime, err = criclient.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(criTimeout).WithTracerProvider(nil).Build(a.life); err != nil {
 		return fmt.Errorf("connect to containerd: %w", err)
 	}
-	if a.images, err = criclient.NewRemoteImageServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(criTimeout).Build(a.life); err != nil {
+	if a.images, err = criclient.NewRemoteImageServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(criTimeout).WithTracerProvider(nil).Build(a.life); err != nil {
 		return fmt.Errorf("connect to containerd: %w", err)
 	}
 	return nil
