@@ -24,7 +24,9 @@ func TestEverythingServedIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.SortFunc(groups, func(a, b *metav1.APIResourceList) int { return strings.Compare(order(a.GroupVersion), order(b.GroupVersion)) })
+	slices.SortFunc(groups, func(a, b *metav1.APIResourceList) int {
+		return strings.Compare(order(a.GroupVersion), order(b.GroupVersion))
+	})
 	var served strings.Builder
 	for _, group := range groups {
 		fmt.Fprintf(&served, "\n%s\n", group.GroupVersion)
