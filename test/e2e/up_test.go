@@ -18,6 +18,7 @@ import (
 
 	"github.com/hivemind-project/hivemind/hack/images/build"
 	"github.com/hivemind-project/hivemind/test/cluster"
+	"github.com/hivemind-project/hivemind/test/registry"
 )
 
 // others is somebody's kubeconfig before there was a cluster.
@@ -42,9 +43,7 @@ func (s *suite) up(t *testing.T) {
 	s.refusals(t)
 	t.Log(must(t)(s.Up(t.Context())))
 	see(t, must(t)(s.Up(t.Context())), "already runs")
-	for host, r := range map[string]interface {
-		MirrorFor(dataDir, host string) error
-	}{build.Public: s.public, build.Private: s.private} {
+	for host, r := range map[string]*registry.Registry{build.Public: s.public, build.Private: s.private} {
 		if err := r.MirrorFor(s.Config.DataDir, host); err != nil {
 			t.Fatal(err)
 		}
