@@ -27,7 +27,7 @@ const (
 )
 
 // pods measures one pod from its creation to Running as a watch sees it, and a Deployment of a hundred to all Ready, each against the same
-// pods made by bare CRI calls in the same containerd.
+// pods made by bare CRI calls.
 func (b *bench) pods(ctx context.Context) (err error) {
 	c, err := b.cluster("pods", 0)
 	if err != nil {
@@ -44,11 +44,15 @@ func (b *bench) pods(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	cri, err := connect(c)
+	bare, err := b.cluster("bare", 0)
 	if err != nil {
 		return err
 	}
-	defer cri.Close()
+	cri, err := newRuntime(ctx, c, bare.Config, b.registry.Addr())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, cri.close()) }()
 	if _, err := timePod(ctx, client, "first"); err != nil { // pulls the image
 		return err
 	}

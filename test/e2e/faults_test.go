@@ -162,8 +162,14 @@ func (s *suite) kill(t *testing.T, programs ...string) {
 			}
 			killed++
 			eventually(t, p.Name+" to be gone", 10*time.Second, func() error {
-				if program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil {
-					return fmt.Errorf("process %d is still %s", pid, program)
+				// Its files are closed, and its locks free, once no thread is left but a first one that is a zombie.
+				stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+				if err != nil {
+					return nil
+				}
+				threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+				if _, state, _ := strings.Cut(string(stat), ") "); err != nil || len(threads) > 1 || state[0] != 'Z' {
+					return fmt.Errorf("process %d is in state %.1s with %d threads", pid, state, len(threads))
 				}
 				return nil
 			})

@@ -53,6 +53,7 @@ func TestCluster(t *testing.T) {
 		{"bad pods", s.badPods, false},
 		{"container killed", s.containerKilled, false},
 		{"helm", s.helmVerbs, false},
+		{"another cluster beside it", s.beside, false},
 		{"down and up", s.downAndUp, false},
 		{"killed in the middle of a rollout", s.killedInRollout, false},
 		{"reset", s.reset, false},

@@ -5,15 +5,20 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hivemind-project/hivemind/hack/images/build"
+	"github.com/hivemind-project/hivemind/test/cluster"
+	"github.com/hivemind-project/hivemind/test/registry"
 )
 
 // others is somebody's kubeconfig before there was a cluster.
@@ -35,27 +40,10 @@ func (s *suite) up(t *testing.T) {
 	if err := os.WriteFile(s.Kubeconfig, []byte(others), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Run("refuses a port that is taken", func(t *testing.T) {
-		l, err := net.Listen("tcp", ":"+strconv.Itoa(s.Config.API.Port))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		out, err := s.Up(t.Context())
-		if err == nil {
-			t.Fatalf("a cluster came up on a port that was taken:\n%s", out)
-		}
-		see(t, out, strconv.Itoa(s.Config.API.Port))
-		if _, err := os.Stat(s.Config.Path("etcd")); err == nil {
-			t.Error("there is a half-made cluster now")
-		}
-	})
-
+	s.refusals(t)
 	t.Log(must(t)(s.Up(t.Context())))
 	see(t, must(t)(s.Up(t.Context())), "already runs")
-	for host, r := range map[string]interface {
-		MirrorFor(dataDir, host string) error
-	}{build.Public: s.public, build.Private: s.private} {
+	for host, r := range map[string]*registry.Registry{build.Public: s.public, build.Private: s.private} {
 		if err := r.MirrorFor(s.Config.DataDir, host); err != nil {
 			t.Fatal(err)
 		}
@@ -88,5 +76,123 @@ func (s *suite) up(t *testing.T) {
 	}
 	if out, err := s.Verb(t.Context(), "kubeconfig"); err != nil || !strings.Contains(out, "client-key-data") {
 		t.Errorf("hivemind kubeconfig: %v\n%s", err, out)
+	}
+}
+
+// refusals are what `up` must say, and leave as it was.
+func (s *suite) refusals(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		prepare func(t *testing.T)
+		command func(ctx context.Context) *exec.Cmd
+		says    string
+	}{
+		{"a port that is taken", func(t *testing.T) {
+			l, err := net.Listen("tcp", ":"+strconv.Itoa(s.Config.API.Port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := l.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}, nil, strconv.Itoa(s.Config.API.Port)},
+		{"a data directory of a newer version", func(t *testing.T) {
+			if err := os.MkdirAll(s.Config.DataDir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(s.Config.Path("version"), []byte("999 v9.9.9\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := os.RemoveAll(s.Config.DataDir); err != nil {
+					t.Error(err)
+				}
+			})
+		}, nil, "v9.9.9"},
+		{"somebody who is not root", func(*testing.T) {}, func(ctx context.Context) *exec.Cmd {
+			return s.Command(ctx, "setpriv", append([]string{"--reuid=65534", "--regid=65534", "--clear-groups", s.program(t)}, s.UpArgs("-d")...)...)
+		}, "root"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.prepare(t)
+			cmd := s.Command(t.Context(), s.program(t), s.UpArgs("-d")...)
+			if test.command != nil {
+				cmd = test.command(t.Context())
+			}
+			out, err := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); err == nil || code != 1 {
+				t.Errorf("exit code %d, %v", code, err)
+			}
+			see(t, string(out), test.says)
+			if _, err := os.Stat(s.Config.Path("etcd")); err == nil {
+				t.Error("there is a half-made cluster now")
+			}
+		})
+	}
+}
+
+// program is a copy of bin/hivemind that everybody may run.
+func (s *suite) program(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(os.TempDir(), "hivemind-"+s.Config.ID())
+	if _, err := os.Stat(file); err == nil {
+		return file
+	}
+	data, err := os.ReadFile(filepath.Join(s.Root, "bin", "hivemind"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(file); err != nil {
+			t.Error(err)
+		}
+	})
+	return file
+}
+
+// beside starts another cluster on the machine, uses it, and removes it: the first must not notice.
+func (s *suite) beside(t *testing.T) {
+	dir := t.TempDir()
+	other, err := cluster.New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Kubeconfig = s.Kubeconfig
+	other.Config.Network.PodCIDR, other.Config.Network.ServiceCIDR = "10.146.0.0/16", "10.147.0.0/16"
+	t.Cleanup(func() {
+		if _, err := other.Verb(context.Background(), "reset", "--yes"); err != nil {
+			t.Error(err)
+		}
+	})
+	mine := s.kubectl(t, "config", "current-context")
+	must(t)(other.Up(t.Context()))
+	theirs := s.kubectl(t, "config", "current-context")
+	if mine == theirs {
+		t.Fatalf("both clusters are context %s", mine)
+	}
+	if err := s.public.MirrorFor(other.Config.DataDir, build.Public); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Kubectl(t.Context(), tools, "apply", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	s.kubectl(t, "wait", "--for=condition=Ready", "pod/tools", "--timeout=60s")
+	see(t, s.kubectl(t, "exec", "tools", "--", "nslookup", "kubernetes.default.svc.cluster.local"), "10.147.0.1")
+	s.kubectl(t, "config", "use-context", mine)
+	see(t, s.kubectl(t, "get", "pods"), "web-")
+	see(t, get(t, "http://127.0.0.1:30080/messages"), "first")
+
+	must(t)(other.Verb(t.Context(), "reset", "--yes"))
+	see(t, get(t, "http://127.0.0.1:30080/messages"), "first")
+	if contexts := s.kubectl(t, "config", "get-contexts", "-o", "name"); strings.Contains(contexts, theirs) || !strings.Contains(contexts, mine) {
+		t.Errorf("contexts\n%s", contexts)
+	}
+	if now := s.kubectl(t, "config", "current-context"); now != mine {
+		t.Errorf("the current context is %s now, it was %s", now, mine)
 	}
 }
