@@ -87,6 +87,7 @@ func tryPacketFilter() Result {
 			return noModule(f.module, err)
 		}
 	}
+	c.AddRule(&nftables.Rule{Table: table, Chain: pre, Exprs: nft.Rule(nft.Proto(unix.IPPROTO_TCP), nft.Reset())})
 	c.AddRule(&nftables.Rule{Table: table, Chain: pre, Exprs: nft.Reject()})
 	if err := c.Flush(); err != nil {
 		result := noModule("nft_reject_ipv4", err)

@@ -49,6 +49,7 @@ func TestCluster(t *testing.T) {
 		{"up", s.up, true},
 		{"guestbook", s.guestbook, true},
 		{"kubectl", s.kubectlVerbs, false},
+		{"network", s.network, false},
 		{"private image", s.privateImage, false},
 		{"bad pods", s.badPods, false},
 		{"container killed", s.containerKilled, false},

@@ -419,6 +419,44 @@ func TestUpstream(t *testing.T) {
 	}
 }
 
+// TestSilentUpstream has clients told at once that nobody answers, instead of waiting for it each time.
+func TestSilentUpstream(t *testing.T) {
+	nettest.Require(t)
+	var up atomic.Bool
+	asked := resolver(t, nettest.Here(t), "127.0.0.1:5305", func(w dns.ResponseWriter, m *dns.Msg) {
+		if up.Load() {
+			r := &dns.Msg{}
+			_ = w.WriteMsg(r.SetRcode(m, dns.RcodeNameError))
+		}
+	})
+	s := run(t, Options{Upstream: []string{"127.0.0.1:5305"}})
+	here := nettest.Here(t)
+	nettest.Eventually(t, func() error {
+		if s.upstream.silent.Load() == 0 {
+			return fmt.Errorf("nobody has noticed that the resolver is silent")
+		}
+		return nil
+	})
+	before := asked.Load()
+	for i := range 20 {
+		begin := time.Now()
+		r := ask(t, here, "udp", fmt.Sprintf("%d.example.com.", i), dns.TypeA, 0)
+		if took := time.Since(begin); r.Rcode != dns.RcodeServerFailure || took > time.Second {
+			t.Fatalf("question %d: %s after %v", i, short(r), took)
+		}
+	}
+	if n := asked.Load() - before; n > 0 {
+		t.Errorf("the silent resolver was asked %d times", n)
+	}
+	up.Store(true)
+	nettest.Eventually(t, func() error {
+		if r := ask(t, here, "udp", "back.example.com.", dns.TypeA, 0); r.Rcode != dns.RcodeNameError {
+			return fmt.Errorf("after the resolver is back: %s", short(r))
+		}
+		return nil
+	})
+}
+
 func TestLoopIsFound(t *testing.T) {
 	nettest.Require(t)
 	// A resolver on the host that sends everything to us, as one does whose resolv.conf names cluster DNS.

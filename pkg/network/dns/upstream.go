@@ -21,15 +21,21 @@ import (
 
 const (
 	upstreamTimeout = 2 * time.Second // for one resolver
+	patience        = 3               // questions in a row that may go without an answer
+	silence         = 5 * time.Second // how long nobody is asked then
 	lookEvery       = 5 * time.Second // how often resolv.conf is looked at
 	systemdResolved = "/run/systemd/resolve/resolv.conf"
 )
+
+// errSilent means that the resolvers have not answered for a while.
+var errSilent = errors.New("no upstream resolver answers")
 
 // errNoUpstream means that there is nobody to ask.
 var errNoUpstream = errors.New("no upstream resolver: set network.upstreamResolvers, or name one in the host's resolv.conf")
 
 // upstream asks the resolvers of the host about names that are not the cluster's: over UDP, over TCP where the answer
-// is cut short, one after another until one answers; the one that did is asked first the next time.
+// is cut short, one after another until one answers; the one that did is asked first the next time. Where none answers,
+// as on a machine without a network, clients are told so at once, and one question now and then tries again.
 type upstream struct {
 	fixed      []string // address:port; empty means those of resolvConf
 	resolvConf string
@@ -41,6 +47,8 @@ type upstream struct {
 	looked   time.Time
 	modified time.Time
 	first    atomic.Int32
+	misses   atomic.Int32 // questions in a row that nobody answered
+	silent   atomic.Int64 // until when (Unix time in nanoseconds) nobody is asked; 0 while somebody answers
 
 	// probe is a name that only we ask for: whoever asks us for it has sent our own question back.
 	probe  string
@@ -80,6 +88,9 @@ func (u *upstream) ask(ctx context.Context, query *dns.Msg) (*dns.Msg, error) {
 	if len(servers) == 0 || u.looped.Load() {
 		return nil, errNoUpstream
 	}
+	if !u.mayAsk(time.Now()) {
+		return nil, errSilent
+	}
 	var errs []error
 	var refused *dns.Msg
 	for i := range servers {
@@ -92,6 +103,7 @@ func (u *upstream) ask(ctx context.Context, query *dns.Msg) (*dns.Msg, error) {
 			}
 			continue
 		}
+		u.heard()
 		if answer.Rcode == dns.RcodeServerFailure || answer.Rcode == dns.RcodeRefused {
 			refused = answer // another may know more
 			continue
@@ -102,7 +114,23 @@ func (u *upstream) ask(ctx context.Context, query *dns.Msg) (*dns.Msg, error) {
 	if refused != nil {
 		return refused, nil
 	}
-	return nil, errors.Join(errs...)
+	err := errors.Join(errs...)
+	if errors.Is(err, os.ErrDeadlineExceeded) && u.misses.Add(1) >= patience {
+		u.silent.Store(time.Now().Add(silence).UnixNano())
+	}
+	return nil, err
+}
+
+// mayAsk tells whether somebody may be asked: while all are silent, one question a while.
+func (u *upstream) mayAsk(now time.Time) bool {
+	until := u.silent.Load()
+	return until == 0 || now.UnixNano() > until && u.silent.CompareAndSwap(until, now.Add(silence).UnixNano())
+}
+
+// heard notes that somebody answers.
+func (u *upstream) heard() {
+	u.misses.Store(0)
+	u.silent.Store(0)
 }
 
 func askOne(ctx context.Context, query *dns.Msg, server string) (*dns.Msg, error) {
@@ -140,6 +168,7 @@ func (u *upstream) current() []string {
 		u.modified = modified
 		u.servers = resolvers(u.resolvConf, u.own)
 		u.looped.Store(false)
+		u.heard() // those that are new may be
 	}
 	return u.servers
 }
@@ -148,8 +177,14 @@ func (u *upstream) current() []string {
 func (u *upstream) checkLoop(ctx context.Context) {
 	query := &dns.Msg{}
 	query.SetQuestion(u.probe, dns.TypeHINFO)
-	for _, s := range u.current() {
-		_, _ = askOne(ctx, query, s) // whether it is answered does not matter
+	servers, answered := u.current(), false
+	for _, s := range servers {
+		_, err := askOne(ctx, query, s)
+		answered = answered || !errors.Is(err, os.ErrDeadlineExceeded)
+	}
+	if len(servers) > 0 && !answered {
+		u.misses.Store(patience)
+		u.silent.Store(time.Now().Add(silence).UnixNano())
 	}
 	if u.looped.Load() {
 		klog.FromContext(ctx).Error(errNoUpstream, "The host's resolver sends questions back to cluster DNS; names outside of the cluster are not resolved")

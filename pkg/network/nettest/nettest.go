@@ -93,6 +93,9 @@ func New(t testing.TB) *NS {
 	return &NS{Path: path, t: t}
 }
 
+// At returns the namespace at a path, as that of a pod that somebody else made.
+func At(t testing.TB, path string) *NS { return &NS{Path: path, t: t} }
+
 // Do runs f with the thread in the namespace. Sockets that f opens stay there; goroutines that it starts do not.
 func (n *NS) Do(f func() error) error {
 	if n.Path == "" {

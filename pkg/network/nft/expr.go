@@ -179,6 +179,10 @@ func mark(mask, xor uint32) []expr.Any {
 	}
 }
 
+// Reset is `reject with tcp reset`; put Proto(unix.IPPROTO_TCP) before it. Unlike Reject, the kernel does not limit its
+// rate, which is one message a second to a client, and none for a while to a pod that has reached others over the bridge.
+func Reset() []expr.Any { return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}} }
+
 // Reject is `reject with icmp port-unreachable`: clients see "connection refused", with TCP as with UDP.
 func Reject() []expr.Any {
 	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: 3}}

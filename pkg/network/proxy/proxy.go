@@ -72,6 +72,7 @@ type Proxy struct {
 	// Of Run alone.
 	table   *table
 	flows   *flowEnder
+	health  *healthServers
 	applied map[types.NamespacedName][]*appliedPort
 	owners  map[element]types.NamespacedName // by element without its target: who has it
 	losers  map[types.NamespacedName]bool    // Services that lack an element because another has it
@@ -135,6 +136,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	var ending sync.WaitGroup
 	defer ending.Wait()
 	ending.Go(func() { p.flows.run(ctx) })
+	p.health = newHealthServers()
+	defer p.health.close()
 	p.mark(func() { p.all = true })
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
@@ -147,13 +150,16 @@ func (p *Proxy) Run(ctx context.Context) error {
 			if !t.exists() {
 				p.mark(func() { p.all = true })
 			}
+			p.health.retry(ctx)
 			continue
 		case <-p.wake:
 		}
 		if !pause(ctx, gather) {
 			return nil
 		}
-		if err := p.sync(ctx); err != nil {
+		err := p.sync(ctx)
+		p.health.settle(err == nil)
+		if err != nil {
 			logger.Error(err, "Failed to write service rules, laying all of them anew", "table", p.options.Table)
 			if !pause(ctx, retryAfter) {
 				return nil
@@ -270,8 +276,10 @@ func (p *Proxy) resync(ctx context.Context, here place) error {
 	p.losers = map[types.NamespacedName]bool{}
 	var everything []objects
 	var changed []*servicePort
+	present := map[types.NamespacedName]bool{}
 	for _, svc := range services {
-		ports, err := p.portsOf(svc, here)
+		present[nameOf(svc)] = true
+		ports, err := p.portsOf(ctx, svc, here)
 		if err != nil {
 			return err
 		}
@@ -284,6 +292,7 @@ func (p *Proxy) resync(ctx context.Context, here place) error {
 			p.applied[nameOf(svc)] = ports
 		}
 	}
+	p.health.keep(present)
 	if err := p.table.reset(ctx, everything); err != nil {
 		return err
 	}
@@ -306,10 +315,11 @@ func (p *Proxy) update(ctx context.Context, dirty map[types.NamespacedName]bool,
 		svc, err := p.services.Services(name.Namespace).Get(name.Name)
 		switch {
 		case apierrors.IsNotFound(err):
+			p.health.set(ctx, name, 0, 0)
 		case err != nil:
 			return fmt.Errorf("get service %s: %w", name, err)
 		default:
-			if ports, err = p.portsOf(svc, here); err != nil {
+			if ports, err = p.portsOf(ctx, svc, here); err != nil {
 				return err
 			}
 		}
@@ -354,12 +364,14 @@ func (p *Proxy) update(ctx context.Context, dirty map[types.NamespacedName]bool,
 	return nil
 }
 
-// portsOf returns the ports of a Service with their objects. The Service's cluster IPs are with its first port.
-func (p *Proxy) portsOf(svc *corev1.Service, here place) ([]*appliedPort, error) {
+// portsOf returns the ports of a Service with their objects. The Service's cluster IPs are with its first port. Load
+// balancers are answered by the same endpoints from then on.
+func (p *Proxy) portsOf(ctx context.Context, svc *corev1.Service, here place) ([]*appliedPort, error) {
 	sliceList, err := endpoints.Of(p.slices, svc.Namespace, svc.Name)
 	if err != nil {
 		return nil, err
 	}
+	p.health.set(ctx, nameOf(svc), healthCheckPort(svc), readyOn(here.node, sliceList))
 	var ports []*appliedPort
 	for _, sp := range servicePorts(svc, sliceList, here, p.options.Own) {
 		a := &appliedPort{servicePort: sp, objects: objectsOf(sp, p.options.ClusterCIDR)}

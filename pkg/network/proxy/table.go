@@ -165,7 +165,9 @@ func (t *table) layBase() {
 	add := func(ch *nftables.Chain, parts ...[]expr.Any) {
 		c.AddRule(&nftables.Rule{Table: t.table, Chain: ch, Exprs: nft.Rule(parts...)})
 	}
-	add(plain(rejectChain), nft.Reject())
+	reject := plain(rejectChain)
+	add(reject, nft.Proto(unix.IPPROTO_TCP), nft.Reset())
+	add(reject, nft.Reject())
 	add(plain(dropChain), nft.Drop())
 
 	dispatch := plain(dispatchChain)
@@ -176,7 +178,7 @@ func (t *table) layBase() {
 	add(dispatch, nft.ToLocal(), nft.L4Proto(nft.Reg(0)), nft.Dport(nft.Reg(1)), nft.Vmap(nft.Reg(0), t.shared[nodePortMap]))
 	// Ports that a service does not have are refused. An address that no service has may be one that this node
 	// has not heard of yet: dropped packets are sent again.
-	add(dispatch, nft.Daddr(nft.Reg(0)), nft.In(nft.Reg(0), t.shared[clusterIPSet]), nft.Reject())
+	add(dispatch, nft.Daddr(nft.Reg(0)), nft.In(nft.Reg(0), t.shared[clusterIPSet]), nft.Goto(rejectChain))
 	add(dispatch, nft.To(t.services), nft.Drop())
 
 	for _, b := range []struct {
