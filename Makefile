@@ -45,6 +45,10 @@ build: bin/hivemind ## Build bin/hivemind, the one file that carries all others
 up: deps build ## Build, then start a cluster in the background
 	@bin/hivemind up -d
 
+.PHONY: images
+images: ## Build the images of config/samples and charts/demo, and serve them to the cluster on this machine
+	@$(GO) run ./hack/images
+
 ##@ Work
 .PHONY: test
 test: build tools ## Unit tests, in-process cluster tests, and tests with real containers
