@@ -128,11 +128,17 @@ func (c *Controller) write(ctx context.Context, service *corev1.Service, current
 		if err == nil || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 			return nil
 		}
+		if apierrors.IsAlreadyExists(err) {
+			return loop.RetryAfter(behind) // made by us a moment ago; the cache has not heard of it
+		}
 		c.recorder.Eventf(next, corev1.EventTypeWarning, "FailedToCreateEndpoint",
 			"Failed to create endpoint for service %v/%v: %v", service.Namespace, service.Name, err)
 		return fmt.Errorf("create endpoints %s/%s: %w", service.Namespace, service.Name, err)
 	}
 	updated, err := api.Update(ctx, next, metav1.UpdateOptions{})
+	if apierrors.IsConflict(err) {
+		return loop.RetryAfter(behind)
+	}
 	if err != nil {
 		c.recorder.Eventf(next, corev1.EventTypeWarning, "FailedToUpdateEndpoint",
 			"Failed to update endpoint %v/%v: %v", service.Namespace, service.Name, err)

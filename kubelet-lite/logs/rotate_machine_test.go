@@ -10,6 +10,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,4 +72,22 @@ func TestRotateUnderLoad(t *testing.T) {
 	if len(lines) < 6 {
 		t.Errorf("only %d lines", len(lines))
 	}
+}
+
+// cut3 splits a CRI log line into time, text and whether there was one.
+func cut3(line string) (at, text string, ok bool) {
+	f := strings.SplitN(line, " ", 4)
+	if len(f) < 4 {
+		return "", "", false
+	}
+	return f[0], f[3], true
+}
+
+func number(t *testing.T, line string) int {
+	t.Helper()
+	n, err := strconv.Atoi(strings.TrimPrefix(line, "line "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

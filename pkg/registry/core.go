@@ -33,7 +33,7 @@ func coreRows() []*Resource {
 		Kind[corev1.Node]{
 			Resource: "nodes", Singular: "node", ShortNames: []string{"no"}, Cluster: true,
 			List:   func() runtime.Object { return &corev1.NodeList{} },
-			Status: true, SetDefaults: core.SetDefaultsNode,
+			Status: true, StatusOnCreate: true, SetDefaults: core.SetDefaultsNode,
 			PrepareForCreate: core.PrepareNodeForCreate, PrepareForUpdate: core.PrepareNodeForUpdate,
 			Validate: core.ValidateNode, ValidateUpdate: core.ValidateNodeUpdate, ValidateStatusUpdate: core.ValidateNodeStatusUpdate,
 			Fields: func(n *corev1.Node) fields.Set {

@@ -43,6 +43,8 @@ type Kind[T any] struct {
 
 	// Status says that the kind has a status subresource.
 	Status bool
+	// StatusOnCreate keeps the status that an object is created with, as only that of a Node is.
+	StatusOnCreate bool
 	// Generation says that metadata.generation counts changes of the spec, or what Changed says is a change.
 	Generation bool
 	Changed    func(new, old *T) bool
@@ -71,7 +73,7 @@ type Resource struct {
 	New     func() runtime.Object
 	NewList func() runtime.Object
 
-	status, generation, createOnUpdate, needsResourceVersion bool
+	status, statusOnCreate, generation, createOnUpdate, needsResourceVersion bool
 
 	setDefaults          func(runtime.Object)
 	prepareForCreate     func(runtime.Object)
@@ -117,7 +119,7 @@ func (k Kind[T]) in(gv schema.GroupVersion, name string) *Resource {
 		Namespaced: !k.Cluster,
 		New:        func() runtime.Object { return any(new(T)).(runtime.Object) },
 		NewList:    k.List,
-		status:     k.Status, generation: k.Generation, createOnUpdate: k.CreateOnUpdate, needsResourceVersion: k.NeedsResourceVersion,
+		status:     k.Status, statusOnCreate: k.StatusOnCreate, generation: k.Generation, createOnUpdate: k.CreateOnUpdate, needsResourceVersion: k.NeedsResourceVersion,
 		setDefaults: one(k.SetDefaults), prepareForCreate: one(k.PrepareForCreate),
 		validateUpdate: errs(k.ValidateUpdate), validateStatusUpdate: errs(k.ValidateStatusUpdate),
 		ttl: k.TTL, gcPolicy: rest.DeleteDependents,

@@ -37,7 +37,7 @@ func (s strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Obje
 }
 
 func (s strategy) PrepareForCreate(_ context.Context, obj runtime.Object) {
-	if s.row.status {
+	if s.row.status && !s.row.statusOnCreate {
 		part(obj, "Status").SetZero()
 	}
 	if s.row.generation {

@@ -19,6 +19,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -360,4 +361,14 @@ func TestCustomResources(t *testing.T) {
 		_, ok := paths["apis/example.com/v1"]
 		return ok, err
 	})
+}
+
+// Fake nodes, as simulators make them, bring their status along.
+func TestNodeIsCreatedWithStatus(t *testing.T) {
+	c := newCluster(t)
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "fake"}, Status: corev1.NodeStatus{Capacity: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("8")}}}
+	made, err := c.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{})
+	if err != nil || made.Status.Capacity.Cpu().Value() != 8 {
+		t.Errorf("created with %+v, %v", made.Status, err)
+	}
 }
