@@ -72,7 +72,7 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 		return later(wait)
 	}
 	options := metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationForeground), Preconditions: metav1.NewUIDPreconditions(string(job.UID))}
-	err := c.client.BatchV1().Jobs(job.Namespace).Delete(ctx, job.Name, options)
+	err = c.client.BatchV1().Jobs(job.Namespace).Delete(ctx, job.Name, options)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete Job %s/%s, which ended long ago: %w", job.Namespace, job.Name, err)
 	}
