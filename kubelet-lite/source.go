@@ -162,6 +162,18 @@ func (k *Kubelet) GetPods() []*v1.Pod {
 	return pods
 }
 
+// HasPod says whether a pod is on this node, or may be: until the API server's list has been read, every pod may.
+func (k *Kubelet) HasPod(uid types.UID) bool {
+	k.mu.Lock()
+	listed, index, workers := k.listed, k.podIndex, k.workers
+	k.mu.Unlock()
+	if !listed || workers.Known(uid) {
+		return true
+	}
+	known, err := index.ByIndex(byUID, string(uid))
+	return err != nil || len(known) > 0
+}
+
 // GetPodByName returns a pod of this node.
 func (k *Kubelet) GetPodByName(namespace, name string) (*v1.Pod, bool) {
 	k.mu.Lock()

@@ -119,6 +119,42 @@ func (k Kind[T]) StatusUpdate(t *testing.T, base string, cases ...Case) {
 	}
 }
 
+// Effect is a change to a valid object, and what becomes of the changed object: both are merge patches as in Case.
+type Effect struct {
+	Name   string
+	Change string
+	Want   string
+}
+
+// Effects checks what do makes of each case's object.
+func Effects[T any](t *testing.T, base string, do func(*T), effects ...Effect) {
+	t.Helper()
+	for _, e := range effects {
+		t.Run(e.Name, func(t *testing.T) {
+			object := Object[T](t, base, e.Change)
+			do(object)
+			Same(t, Object[T](t, base, e.Change, e.Want), object)
+		})
+	}
+}
+
+// Same checks that a client reads the same of two objects.
+func Same(t testing.TB, want, got any) {
+	t.Helper()
+	if diff := cmp.Diff(document(t, want), document(t, got)); diff != "" {
+		t.Errorf("object (-want +got):\n%s", diff)
+	}
+}
+
+func document(t testing.TB, object any) string {
+	t.Helper()
+	encoded, err := yaml.Marshal(object)
+	if err != nil {
+		t.Fatalf("encode %T: %v", object, err)
+	}
+	return string(encoded)
+}
+
 func (k Kind[T]) stored(t *testing.T, base string, changes ...string) *T {
 	t.Helper()
 	object := Object[T](t, base, append([]string{"metadata: {resourceVersion: '1', uid: u}"}, changes...)...)

@@ -22,8 +22,8 @@ import (
 
 const (
 	defaultCPUUtilization int32 = 80 // Percent of requests.
-	maxPeriodSeconds            = 1800
-	maxStabilization            = 3600
+	maxPeriodSeconds      int32 = 1800
+	maxStabilization      int32 = 3600
 )
 
 // SetDefaultsHorizontalPodAutoscaler fills in what a HorizontalPodAutoscaler leaves open: one replica at least, 80 % of

@@ -78,10 +78,17 @@ func writeFields(out *bytes.Buffer, v reflect.Value) error {
 		if err != nil {
 			return err
 		}
+		if f.Anonymous { // metadata, of which the members stand among those of the object
+			encoded = encoded[1 : len(encoded)-1]
+		} else {
+			encoded = slices.Concat([]byte(`"`+f.Name+`":`), encoded)
+		}
+		if len(encoded) == 0 {
+			continue
+		}
 		if out.Len() > 0 {
 			out.WriteByte(',')
 		}
-		out.WriteString(`"` + f.Name + `":`)
 		out.Write(encoded)
 	}
 	return nil

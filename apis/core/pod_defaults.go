@@ -152,7 +152,8 @@ func validImageReference(name, tag string, hasTag bool, digest string, hasDigest
 	if hasTag {
 		path = strings.TrimSuffix(name, ":"+tag)
 	}
-	if host, rest, ok := strings.Cut(path, "/"); ok && (strings.ContainsAny(host, ".:") || host == "localhost" || strings.ToLower(host) != host) {
+	if host, rest, ok := strings.Cut(path, "/"); ok && !strings.HasPrefix(host, ".") &&
+		(strings.ContainsAny(host, ".:") || host == "localhost" || strings.ToLower(host) != host) {
 		path = rest
 	}
 	const alphanumeric, longest = "abcdefghijklmnopqrstuvwxyz0123456789", 255

@@ -58,9 +58,10 @@ func stopCluster(ctx context.Context, c *cluster) (bool, error) {
 		if err := signalProcess(c.pid, syscall.SIGTERM); err != nil {
 			return true, fmt.Errorf("stop hivemindd: %w\nNext: sudo %s", err, c.again("down"))
 		}
+		// The lock goes before the process does, and a program that is not of ours (a debugger's, say) is in no directory of ours.
 		err := until(ctx, func() (bool, error) {
 			pid, err := daemon.Running(c.RunDir())
-			return pid != c.pid, err
+			return pid != c.pid && processesIn(c.Path("bin"))[c.pid] == "", err
 		})
 		if err != nil {
 			return true, fmt.Errorf("stop hivemindd: process %d has not ended: %w\nNext: kill -9 %d, then %s", c.pid, err, c.pid, c.again("down"))

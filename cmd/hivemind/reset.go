@@ -20,6 +20,7 @@ import (
 	"github.com/hivemind-project/hivemind/kubelet-lite/containerd"
 	"github.com/hivemind-project/hivemind/pkg/kubeconfig"
 	"github.com/hivemind-project/hivemind/pkg/network/bridge"
+	"github.com/hivemind-project/hivemind/pkg/network/cni"
 	"github.com/hivemind-project/hivemind/pkg/network/nft"
 )
 
@@ -79,7 +80,8 @@ func reset(ctx context.Context, con *console, c *cluster) error {
 	// The kubeconfig says which entries of the person's file are this cluster's, so it is needed before it goes.
 	errs := []error{forgetKubeconfig(con, c.Config), killCluster(ctx, c)}
 	if c.Runtime != apiconfig.RuntimeSimulated {
-		errs = append(errs, resetContainers(ctx, c.Config), bridge.Cleanup(c.Bridge(), nft.TableName(c.ID())))
+		errs = append(errs, resetContainers(ctx, c.Config), bridge.Cleanup(c.Bridge(), nft.TableName(c.ID())),
+			cni.RemoveResults("hivemind-"+c.ID()))
 	}
 	errs = append(errs, os.RemoveAll(c.RunDir()))
 	if err := errors.Join(errs...); err != nil {

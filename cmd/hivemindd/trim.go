@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -34,10 +35,12 @@ func keepTrim(ctx context.Context) {
 	}
 }
 
-// trim takes the program's own code and constants out of the process's resident memory. A start touches nearly all of
-// them, idling a third: the server role idles at 55 MB with this and at 95 MB without. The kernel keeps the pages in its
-// cache and maps those in use again as they are touched, in some hundred faults of a microsecond.
+// trim gives back the heap that nothing uses, and takes file pages out of the process's resident memory: its own code and
+// constants, nearly all of which a start touches and a third of which idling does, and the storage's file, which is mapped
+// with every page present. They stay in the kernel's cache, and those in use are mapped again as they are touched, in
+// some hundred faults of a microsecond. Server and agent idle at 75 MB with this and at 125 MB without.
 func trim() error {
+	debug.FreeOSMemory()
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -61,8 +64,8 @@ func trim() error {
 
 type region struct{ start, end uintptr }
 
-// cleanRegions finds, in the format of proc_pid_smaps(5), the mappings of program that cannot be written and have no
-// page that differs from the file: those can be dropped, and read again.
+// cleanRegions finds, in the format of proc_pid_smaps(5), mappings that can be dropped and read again: those of program
+// that cannot be written and have no page that differs from the file, and files that are shared for reading.
 func cleanRegions(smaps *bufio.Scanner, program string) ([]region, error) {
 	var regions []region
 	var current *region
@@ -74,7 +77,7 @@ func cleanRegions(smaps *bufio.Scanner, program string) ([]region, error) {
 		if !strings.HasSuffix(words[0], ":") {
 			// 00400000-02a00000 r-xp 00000000 fd:00 131 /path
 			current = nil
-			if len(words) == 6 && words[5] == program && (words[1] == "r-xp" || words[1] == "r--p") {
+			if len(words) == 6 && (words[5] == program && (words[1] == "r-xp" || words[1] == "r--p") || words[1] == "r--s") {
 				current = &region{}
 				if _, err := fmt.Sscanf(words[0], "%x-%x", &current.start, &current.end); err != nil {
 					return nil, fmt.Errorf("read mapping %q: %w", smaps.Text(), err)

@@ -24,13 +24,15 @@ Anonymous:             0 kB
 Anonymous:             0 kB
 7f0000000000-7f0000001000 r--s 00000000 fd:00 99  /var/lib/hivemind/etcd/db
 Anonymous:             0 kB
+7f0000001000-7f0000002000 r--p 00000000 fd:00 98  /usr/lib/locale/C.utf8
+Anonymous:             0 kB
 7f0000002000-7f0000003000 r--p 00000000 fd:00 131  /opt/hivemindd
 Anonymous:             0 kB
 `
 	got, err := cleanRegions(bufio.NewScanner(strings.NewReader(smaps)), "/opt/hivemindd")
-	want := []region{{0x400000, 0x2a00000}, {0x7f0000002000, 0x7f0000003000}}
+	want := []region{{0x400000, 0x2a00000}, {0x7f0000000000, 0x7f0000001000}, {0x7f0000002000, 0x7f0000003000}}
 	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("cleanRegions = %x, %v; want %x: not what can be written, was changed, or is another file's", got, err, want)
+		t.Errorf("cleanRegions = %x, %v; want %x: not what can be written, was changed, or is another program's", got, err, want)
 	}
 }
 

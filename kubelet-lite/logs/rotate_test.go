@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,24 +15,6 @@ import (
 	cri "k8s.io/cri-api/pkg/apis"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
-
-// cut3 splits a CRI log line into time, text and whether there was one.
-func cut3(line string) (at, text string, ok bool) {
-	f := strings.SplitN(line, " ", 4)
-	if len(f) < 4 {
-		return "", "", false
-	}
-	return f[0], f[3], true
-}
-
-func number(t *testing.T, line string) int {
-	t.Helper()
-	n, err := strconv.Atoi(strings.TrimPrefix(line, "line "))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
 
 // fakeRuntime runs one container, named c of the pod with uid u, on its first attempt.
 type fakeRuntime struct {

@@ -220,9 +220,6 @@ func (n *Node) update(ctx context.Context, force bool) error {
 		return fmt.Errorf("compare statuses of node %s: %w", n.Name, err)
 	}
 	got, err := n.Client.CoreV1().Nodes().Patch(ctx, n.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
-	if apierrors.IsNotFound(err) {
-		return n.register(ctx) // somebody deleted it, and we are still here
-	}
 	if err != nil {
 		return fmt.Errorf("patch status of node %s: %w", n.Name, err)
 	}

@@ -61,7 +61,8 @@ func (w *Watcher) follow(ctx context.Context) error {
 	connected := make(chan struct{}, 1)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- w.runtime.GetContainerEvents(ctx, events, func(runtimeapi.RuntimeService_GetContainerEventsClient) {
+		// The client would log the end of the stream as an error; it is ours to say.
+		ended <- w.runtime.GetContainerEvents(klog.NewContext(ctx, klog.Logger{}), events, func(runtimeapi.RuntimeService_GetContainerEventsClient) {
 			select {
 			case connected <- struct{}{}:
 			default:
@@ -199,7 +200,8 @@ func (w *Watcher) RefreshSandbox(ctx context.Context, uid types.UID, id string) 
 // apply takes one event. Only the state of the event's own container is taken from it: what it says of the others may be
 // older than what their own events said.
 func (w *Watcher) apply(ctx context.Context, event *runtimeapi.ContainerEventResponse) {
-	uid, sandboxID := types.UID(event.GetPodSandboxStatus().GetMetadata().GetUid()), event.GetPodSandboxStatus().GetId()
+	// What carries no label of ours was not made by a node agent, and is left alone.
+	uid, sandboxID := types.UID(event.GetPodSandboxStatus().GetLabels()[kubetypes.KubernetesPodUIDLabel]), event.GetPodSandboxStatus().GetId()
 	if uid == "" {
 		if known, ok := w.cache.Find(event.ContainerId); ok {
 			uid = known

@@ -76,7 +76,7 @@ func (m *Manager) Fail(uid types.UID, reason, message string, grace *int64) {
 		return
 	}
 	w.mu.Lock()
-	w.failure, w.graceOverride = &status.Failure{Reason: reason, Message: message}, grace
+	w.failure, w.graceOverride = &status.Failure{Reason: reason, Message: message, Disrupted: true}, grace
 	w.mu.Unlock()
 	w.wake()
 }
@@ -133,6 +133,17 @@ func (m *Manager) Wait() {
 		w.mu.Unlock()
 	}
 	m.running.Wait()
+}
+
+// begin counts a goroutine that Wait is to wait for; false means that there are to be no more.
+func (m *Manager) begin() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return false
+	}
+	m.running.Add(1)
+	return true
 }
 
 // all returns the workers. A worker's lock is taken before the manager's, never after it.

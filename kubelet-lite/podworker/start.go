@@ -31,7 +31,7 @@ func (w *worker) startContainer(ctx context.Context, turn *turn, pod *v1.Pod, ru
 	key := string(w.uid) + "/" + c.Name + "/" + criconfig.Hash(c)
 	if ran && latest.State == pleg.Exited && w.m.backOff.IsInBackOffSince(key, latest.FinishedAt) {
 		delay := w.m.backOff.Get(key)
-		w.wait(pod, s, "CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", delay, c.Name, criconfig.PodName(pod)))
+		w.wait(s, "CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", delay, c.Name, criconfig.PodName(pod)))
 		text := fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.Name, criconfig.PodName(pod))
 		if w.told["BackOff "+latest.ID] == "" {
 			w.told["BackOff "+latest.ID] = text
@@ -121,7 +121,7 @@ func (w *worker) noImage(pod *v1.Pod, s start, r images.Result) time.Duration {
 		}
 		return 0 // the puller wakes us
 	}
-	w.wait(pod, s, r.Reason, r.Message)
+	w.wait(s, r.Reason, r.Message)
 	w.failedEvent(pod, s, "Error: "+r.Reason)
 	return r.Retry
 }
@@ -189,7 +189,7 @@ func (w *worker) postStart(ctx context.Context, pod *v1.Pod, s start, id string)
 	}
 	klog.FromContext(ctx).V(2).Info("PostStart hook failed", "container", s.container.Name, "err", err)
 	w.containerEvent(pod, s.container, s.kind, v1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
-	w.wait(pod, s, "PostStartHookError", err.Error())
+	w.wait(s, "PostStartHookError", err.Error())
 	for _, c := range runtime.Live() {
 		if c.ID == id {
 			w.stopContainer(ctx, pod, runtime, c, s.container, "FailedPostStartHook", w.grace(pod))
@@ -203,7 +203,7 @@ func (w *worker) fail(pod *v1.Pod, s start, reason string, err error, retry time
 		return 0
 	}
 	text := message(err)
-	w.wait(pod, s, reason, text)
+	w.wait(s, reason, text)
 	w.failedEvent(pod, s, "Error: "+text)
 	return retry
 }
@@ -215,7 +215,7 @@ func (w *worker) failedEvent(pod *v1.Pod, s start, text string) {
 	}
 }
 
-func (w *worker) wait(_ *v1.Pod, s start, reason, text string) {
+func (w *worker) wait(s start, reason, text string) {
 	w.waiting[s.container.Name] = status.Waiting{Reason: reason, Message: text}
 }
 

@@ -55,13 +55,8 @@ func (w *worker) stopContainer(ctx context.Context, pod *v1.Pod, runtime *pleg.P
 		ip = ips[0]
 	}
 	hook := before == nil && spec != nil && spec.Lifecycle != nil && spec.Lifecycle.PreStop != nil && grace > 0
-	w.m.mu.Lock()
-	closed := w.m.closed
-	if !closed {
-		w.m.running.Add(1)
-	}
-	w.m.mu.Unlock()
-	if closed {
+	if !w.m.begin() {
+		cancel()
 		return
 	}
 	go func() {

@@ -122,7 +122,7 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 	if volumes == nil {
 		volumes = map[string]volume.Mounted{}
 	}
-	w.volumes, w.refreshed = volumes, w.m.Clock.Now()
+	w.volumes, w.refreshed, w.written = volumes, w.m.Clock.Now(), pod
 	maps.DeleteFunc(w.told, func(kind, _ string) bool { return strings.HasPrefix(kind, "FailedMount") })
 	return nil
 }
@@ -259,10 +259,12 @@ func (w *worker) refresh(ctx context.Context, pod *v1.Pod) time.Duration {
 	if !hasProjected(pod) {
 		return 0
 	}
-	if since := w.m.Clock.Since(w.refreshed); since < refreshPeriod {
+	since := w.m.Clock.Since(w.refreshed)
+	same := w.written != nil && maps.Equal(w.written.Labels, pod.Labels) && maps.Equal(w.written.Annotations, pod.Annotations)
+	if since < refreshPeriod && same {
 		return refreshPeriod - since
 	}
-	w.refreshed = w.m.Clock.Now()
+	w.refreshed, w.written = w.m.Clock.Now(), pod
 	if err := w.m.Volumes.Refresh(ctx, pod); err != nil {
 		w.mountEvents(pod, err)
 	}

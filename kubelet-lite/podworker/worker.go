@@ -60,6 +60,7 @@ type worker struct {
 	registered  *v1.Pod // as it was when what it refers to was last registered
 	retry       time.Duration
 	refreshed   time.Time
+	written     *v1.Pod // as it was when its volumes were last brought up to date
 }
 
 func newWorker(m *Manager, uid types.UID) *worker {
@@ -73,16 +74,7 @@ func (w *worker) wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.again = true
-	if w.busy || w.m.ctx.Err() != nil {
-		return
-	}
-	w.m.mu.Lock()
-	closed := w.m.closed
-	if !closed {
-		w.m.running.Add(1)
-	}
-	w.m.mu.Unlock()
-	if closed {
+	if w.busy || w.m.ctx.Err() != nil || !w.m.begin() {
 		return
 	}
 	w.busy = true

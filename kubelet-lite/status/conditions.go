@@ -35,6 +35,10 @@ func (in *Input) conditions(s *v1.PodStatus) []v1.PodCondition {
 			list = append(list, c)
 		}
 	}
+	if f := in.Failure; f != nil && f.Disrupted && get(list, v1.DisruptionTarget) == nil {
+		list = append(list, v1.PodCondition{Type: v1.DisruptionTarget, Status: v1.ConditionTrue, Reason: v1.PodReasonTerminationByKubelet, Message: f.Message,
+			ObservedGeneration: in.Pod.Generation, LastTransitionTime: in.Now.Rfc3339Copy()})
+	}
 	all := append(append([]v1.ContainerStatus{}, s.InitContainerStatuses...), s.ContainerStatuses...)
 	containersReady := in.containersReady(all, s.Phase)
 	ready := in.ready(containersReady, list)

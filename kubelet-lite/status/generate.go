@@ -16,8 +16,11 @@ import (
 // Waiting is why a container has not been started.
 type Waiting struct{ Reason, Message string }
 
-// Failure makes a pod Failed whatever its containers say.
-type Failure struct{ Reason, Message string }
+// Failure makes a pod Failed whatever its containers say. Disrupted says that the pod is not to blame (KEP-3329).
+type Failure struct {
+	Reason, Message string
+	Disrupted       bool
+}
 
 // Input is all that a pod's status follows from.
 type Input struct {
@@ -56,22 +59,33 @@ func Generate(in Input) v1.PodStatus {
 	s.EphemeralContainerStatuses = in.ephemeral(old.EphemeralContainerStatuses)
 
 	s.Phase = phase(pod, append(append([]v1.ContainerStatus{}, s.ContainerStatuses...), s.InitContainerStatuses...), in.Terminated, initialized(pod, in.Runtime))
-	// A pod never leaves a phase that is final.
+	if in.Failure != nil {
+		s.Phase = v1.PodFailed
+	}
+	// A phase that is final says that nothing runs any more: it waits for the last container.
+	if isFinal(s.Phase) && len(in.Runtime.Live()) > 0 {
+		s.Phase = old.Phase
+		if s.Phase == "" {
+			s.Phase = v1.PodPending
+		}
+	}
+	// And it is never left.
 	for _, before := range []v1.PodPhase{old.Phase, pod.Status.Phase} {
-		if before == v1.PodFailed || before == v1.PodSucceeded {
+		if isFinal(before) {
 			s.Phase = before
 		}
 	}
 	if s.Phase == old.Phase {
 		s.Reason, s.Message = old.Reason, old.Message
-	}
-	if in.Failure != nil {
-		s.Phase, s.Reason, s.Message = v1.PodFailed, in.Failure.Reason, in.Failure.Message
+	} else if in.Failure != nil && s.Phase == v1.PodFailed {
+		s.Reason, s.Message = in.Failure.Reason, in.Failure.Message
 	}
 	in.addresses(&s)
 	s.Conditions = in.conditions(&s)
 	return s
 }
+
+func isFinal(p v1.PodPhase) bool { return p == v1.PodFailed || p == v1.PodSucceeded }
 
 // Reject is the status of a pod that this node does not admit.
 func Reject(pod *v1.Pod, reason, message string, now metav1.Time) v1.PodStatus {

@@ -138,39 +138,48 @@ func (m *Manager) send(uid types.UID, e *entry) {
 		want, base := *e.want.DeepCopy(), *e.base.DeepCopy()
 		m.mu.Unlock()
 		pod, err := m.patch(uid, e, base, want)
-		if err != nil && !apierrors.IsNotFound(err) && m.ctx.Err() == nil {
+		gone := err != nil && (apierrors.IsNotFound(err) || m.ctx.Err() != nil)
+		if err != nil && !gone {
 			klog.FromContext(m.ctx).Error(err, "Pod status cannot be sent, trying again", "pod", klog.KRef(e.namespace, e.name), "after", retry)
-			select {
-			case <-m.ctx.Done():
-			case <-time.After(retry):
-			}
-			retry = min(retry*2, retryMax)
-			// The base may be stale: start from what is there.
-			if fresh, getErr := m.client.CoreV1().Pods(e.namespace).Get(m.ctx, e.name, metav1.GetOptions{}); getErr == nil && fresh.UID == uid {
-				m.mu.Lock()
-				e.base, e.version = fresh.Status, fresh.ResourceVersion
-				m.mu.Unlock()
-			}
-			continue
-		}
-		m.mu.Lock()
-		switch {
-		case err != nil: // the pod is gone, or we are
-		case pod != nil:
-			e.base, e.version = pod.Status, pod.ResourceVersion
-			fallthrough
-		default:
-			retry = retryFirst
-			if !equality.Semantic.DeepEqual(e.want, want) {
-				m.mu.Unlock()
+			if gone = !m.refetch(uid, e, retry); !gone {
+				retry = min(retry*2, retryMax)
 				continue
 			}
+		}
+		m.mu.Lock()
+		if pod != nil {
+			e.base, e.version = pod.Status, pod.ResourceVersion
+		}
+		if !gone && !equality.Semantic.DeepEqual(e.want, want) {
+			m.mu.Unlock()
+			retry = retryFirst
+			continue
 		}
 		e.sending = false
 		close(e.settled)
 		m.mu.Unlock()
 		return
 	}
+}
+
+// refetch waits, and then reads what the next try starts from. It returns false if there will be none: the pod is gone, or
+// another has its name.
+func (m *Manager) refetch(uid types.UID, e *entry, wait time.Duration) bool {
+	select {
+	case <-m.ctx.Done():
+		return false
+	case <-time.After(wait):
+	}
+	fresh, err := m.client.CoreV1().Pods(e.namespace).Get(m.ctx, e.name, metav1.GetOptions{})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case apierrors.IsNotFound(err), err == nil && fresh.UID != uid, m.entries[uid] != e:
+		return false
+	case err == nil:
+		e.base, e.version = fresh.Status, fresh.ResourceVersion
+	}
+	return true
 }
 
 // patch sends the difference between two statuses; nil where there is none.

@@ -16,7 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel/trace/noop"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -29,8 +28,10 @@ import (
 	kubelet "github.com/hivemind-project/hivemind/kubelet-lite"
 	"github.com/hivemind-project/hivemind/kubelet-lite/cgroup"
 	"github.com/hivemind-project/hivemind/kubelet-lite/containerd"
+	"github.com/hivemind-project/hivemind/kubelet-lite/stats"
 	"github.com/hivemind-project/hivemind/pkg/component"
 	"github.com/hivemind-project/hivemind/pkg/network/bridge"
+	"github.com/hivemind-project/hivemind/pkg/network/cni"
 	"github.com/hivemind-project/hivemind/pkg/network/dns"
 	"github.com/hivemind-project/hivemind/pkg/network/proxy"
 )
@@ -69,10 +70,12 @@ type Agent struct {
 	containerd *containerd.Supervisor
 	runtime    internalapi.RuntimeService
 	images     internalapi.ImageManagerService
+	stats      *stats.Provider
 	proxy      *proxy.Proxy
 	dns        *dns.Server
 	kubelet    *kubelet.Kubelet
 	bridge     bridge.Options
+	cni        cni.Config
 	recorder   record.EventRecorder
 
 	// life ends when the agent stops; what runs in the background ends with it.
@@ -122,10 +125,10 @@ func (a *Agent) runtimeReady(ctx context.Context) error {
 	}
 	endpoint := "unix://" + a.containerd.Socket()
 	var err error
-	if a.runtime, err = criclient.NewRemoteRuntimeService(a.life, endpoint, criTimeout, noop.NewTracerProvider(), false); err != nil {
+	if a.runtime, err = criclient.NewRemoteRuntimeServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(criTimeout).WithTracerProvider(nil).Build(a.life); err != nil {
 		return fmt.Errorf("connect to containerd: %w", err)
 	}
-	if a.images, err = criclient.NewRemoteImageService(a.life, endpoint, criTimeout, noop.NewTracerProvider(), false); err != nil {
+	if a.images, err = criclient.NewRemoteImageServiceBuilder().WithEndpoint(endpoint).WithConnectionTimeout(criTimeout).WithTracerProvider(nil).Build(a.life); err != nil {
 		return fmt.Errorf("connect to containerd: %w", err)
 	}
 	return nil

@@ -6,11 +6,13 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
 
+	"github.com/google/nftables"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
@@ -65,6 +67,7 @@ func (a *Agent) startKubelet(ctx context.Context) (err error) {
 		PodsDir: a.config.Path("kubelet", "pods"), LocalDir: a.config.Path("volumes"),
 		Client: a.client, Objects: pods, Tokens: objects.NewTokens(a.client), Allocatable: a.allocatable,
 	})
+	a.stats = stats.New(a.runtime, a.images, a.config.Node.Name, a.config.DataDir)
 	services := a.informers.Core().V1().Services()
 	a.kubelet, err = kubelet.New(kubelet.Config{
 		NodeName: a.config.Node.Name, NodeIPs: []string{a.config.Node.IP},
@@ -73,7 +76,7 @@ func (a *Agent) startKubelet(ctx context.Context) (err error) {
 		RootDir: a.config.Path("kubelet"), PodLogDir: a.podLogs(),
 		ClusterDNS: []string{a.config.Network.ClusterDNS}, ClusterDomain: a.config.Network.ClusterDomain,
 		KubeletPort: a.config.Node.KubeletPort, MaxPods: a.config.Node.MaxPods, Labels: a.config.Node.Labels,
-		NetworkReady: a.bringUpNetwork, ResolvConf: podnet.HostFiles(), Recorder: a.recorder,
+		NetworkReady: a.bringUpNetwork, Pressure: a.stats.Pressure, ResolvConf: podnet.HostFiles(), Recorder: a.recorder,
 	})
 	if err != nil {
 		return err
@@ -121,18 +124,9 @@ func (a *Agent) housekeeping() {
 		a.background(name, func(ctx context.Context) error { f(ctx); return nil })
 	}
 	run("log rotation", logs.NewRotator(a.runtime, a.podLogs(), maxLogSize, maxLogFiles).Run)
-	run("container garbage collection", gc.NewContainers(a.runtime, a.podLogs(), a.hasPod).Run)
+	run("container garbage collection", gc.NewContainers(a.runtime, a.podLogs(), a.kubelet.HasPod).Run)
 	run("image garbage collection", gc.NewImages(a.runtime, a.images, a.nodeEvent).Run)
 	run("local volumes", local.New(a.client, a.config.Node.Name, a.config.Path("volumes")).Run)
-}
-
-func (a *Agent) hasPod(uid types.UID) bool {
-	for _, pod := range a.kubelet.GetPods() {
-		if pod.UID == uid {
-			return true
-		}
-	}
-	return false
 }
 
 // serve answers the server's requests for logs, terminals, ports and figures, on loopback and the node's address.
@@ -148,7 +142,7 @@ func (a *Agent) serve(ctx context.Context) error {
 		NodeName: a.config.Node.Name, Addresses: addresses,
 		Certificate: func() (*tls.Certificate, error) { return &a.upstream.Serving, nil }, ClientCAs: clients,
 		Client: a.client, Pods: a.kubelet, Runtime: a.runtime, LogDir: a.config.Path("logs"),
-		Stats:   stats.New(a.runtime, a.images, a.config.Node.Name, a.config.DataDir),
+		Stats:   a.stats,
 		Metrics: legacyregistry.Handler(),
 	})
 	if err := s.Start(ctx); err != nil {
@@ -171,7 +165,7 @@ func (a *Agent) newNetwork() (err error) {
 	services, slices := a.informers.Core().V1().Services(), a.informers.Discovery().V1().EndpointSlices()
 	a.proxy, err = proxy.New(proxy.Options{
 		NodeName: a.config.Node.Name, ClusterCIDR: prefix(n.PodCIDR), ServiceCIDR: prefix(n.ServiceCIDR),
-		Table: nft.TableName(a.config.ID()), Own: []netip.Addr{address}, Lost: a.layBridge,
+		Table: nft.TableName(a.config.ID()), Own: []netip.Addr{address}, Lost: a.layBridge, Others: a.queueRules,
 	}, services, slices, a.informers.Core().V1().Nodes())
 	if err != nil {
 		return err
@@ -197,10 +191,13 @@ func (a *Agent) bringUpNetwork(ctx context.Context, podCIDR string) error {
 	if err := a.layBridge(ctx); err != nil {
 		return err
 	}
-	err = cni.WriteConfig(a.cniConfDir(), cni.Config{
+	a.cni = cni.Config{
 		Name: "hivemind-" + a.config.ID(), Bridge: a.bridge.Name, Table: a.bridge.Table, Subnets: []netip.Prefix{pods}, MTU: n.MTU, LeaseDir: a.config.Path("cni", "leases"),
-	})
-	if err != nil {
+	}
+	if err := a.collectLeases(ctx); err != nil {
+		return err
+	}
+	if err := cni.WriteConfig(a.cniConfDir(), a.cni); err != nil {
 		return err
 	}
 	a.background("service proxy", a.proxy.Run)
@@ -209,6 +206,25 @@ func (a *Agent) bringUpNetwork(ctx context.Context, podCIDR string) error {
 		return err
 	}
 	return a.dns.Ready(ctx)
+}
+
+// collectLeases ends the address leases of sandboxes that went while no agent ran. No pod can start yet: the runtime has no
+// network configuration, or has not been told to start anything.
+func (a *Agent) collectLeases(ctx context.Context) error {
+	sandboxes, err := a.runtime.ListPodSandbox(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("list sandboxes: %w", err)
+	}
+	live := map[string]bool{}
+	for _, s := range sandboxes {
+		live[s.Id] = true
+	}
+	return cni.Collect(a.cni, live)
+}
+
+// queueRules queues what is in the nftables table besides services.
+func (a *Agent) queueRules(c *nftables.Conn) error {
+	return errors.Join(bridge.QueueRules(c, a.bridge), cni.QueueHostPorts(c, a.cni))
 }
 
 func (a *Agent) layBridge(ctx context.Context) error { return bridge.Setup(ctx, a.bridge) }

@@ -195,11 +195,30 @@ func (b *Bundle) extractFile(path string, f File) error {
 	if err != nil {
 		return err
 	}
-	n, err := decoder.WriteTo(out)
+	n, err := decoder.WriteTo(smallWrites{out})
 	if err == nil && n != f.Size {
 		err = fmt.Errorf("unpacked to %d bytes, not %d: %w", n, f.Size, ErrCorrupt)
 	}
 	return errors.Join(err, out.Close())
+}
+
+// writeSize is how much is written at once. The kernel caches a file in pieces as large as the writes that made it, and
+// maps a whole piece into a process that touches one byte of it: with writes of 1 MiB hivemindd has 35 MB more resident
+// than with these, for 20 ms less here.
+const writeSize = 16 << 10
+
+type smallWrites struct{ io.Writer }
+
+func (w smallWrites) Write(p []byte) (int, error) {
+	written := 0
+	for len(p) > written {
+		n, err := w.Writer.Write(p[written:min(written+writeSize, len(p))])
+		written += n
+		if err != nil {
+			return written, err
+		}
+	}
+	return written, nil
 }
 
 // publish moves files from stage to target: as one directory where there is none yet, else one by one.

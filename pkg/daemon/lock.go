@@ -53,9 +53,29 @@ func Lock(runDir string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// Running returns the process that runs the cluster of runDir, or 0.
+// endWithin bounds how long the kernel may take to close the files of a process that has ended.
+const endWithin = 5 * time.Second
+
+// Running returns the process that runs the cluster of runDir, or 0. A process that was killed holds the lock for some
+// milliseconds longer than it runs, as its memory goes before its files: that is waited for.
 func Running(runDir string) (pid int, err error) {
 	path := filepath.Join(runDir, pidFile)
+	for deadline := time.Now().Add(endWithin); ; time.Sleep(time.Millisecond) {
+		pid, err := holder(path)
+		if pid == 0 || err != nil || !ended(pid) || time.Now().After(deadline) {
+			return pid, err
+		}
+	}
+}
+
+// ended tells of a process that has no program any more.
+func ended(pid int) bool {
+	_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return errors.Is(err, os.ErrNotExist)
+}
+
+// holder returns the process that holds the lock, or 0.
+func holder(path string) (pid int, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil

@@ -158,3 +158,20 @@ func TestExamineSkipsContainersForTheSimulatedRuntime(t *testing.T) {
 		}
 	}
 }
+
+func TestNetworkIsTriedForReal(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it makes a network namespace")
+	}
+	if got := checkNetwork(machine(t, nil)); got.Severity != OK {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestReleaseBefore(t *testing.T) {
+	for release, want := range map[string]bool{"5.8.18-generic": true, "4.19.0": true, "5.9.0-rc1": false, "5.10": false, "6.1.0-13-amd64": false, "odd": false} {
+		if got := releaseBefore(release, rejectSince); got != want {
+			t.Errorf("%s: %v, want %v", release, got, want)
+		}
+	}
+}

@@ -8,12 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
-	"github.com/google/nftables"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,61 +89,6 @@ func loads(filesystem string) bool {
 	}
 	unix.Close(fd)
 	return true
-}
-
-// checkNetwork tries what the pod network is made of in a namespace of its own.
-func checkNetwork(m *Machine) Result {
-	if m.UID != 0 {
-		return Result{Severity: Warn, What: "bridges, veth pairs and nftables were not tried", Why: "only root can", Mend: "sudo hivemind doctor"}
-	}
-	result := make(chan Result, 1)
-	go inThrowawayThread(func() { result <- tryNetwork() })
-	return <-result
-}
-
-// inThrowawayThread runs do in a thread that ends with it, and so takes along what do changed of the thread's
-// namespaces. It is not the first thread, which cannot end and whose namespaces are what /proc/net shows.
-func inThrowawayThread(do func()) {
-	runtime.LockOSThread()
-	if unix.Gettid() != unix.Getpid() {
-		do()
-		return // without unlocking: that ends the thread
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		inThrowawayThread(do)
-	}()
-	<-done
-	runtime.UnlockOSThread()
-}
-
-func tryNetwork() Result {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return Result{Severity: Fail, What: "no network namespace can be made: " + err.Error(), Why: "each pod has one",
-			Mend: "run on a machine or in a container with CAP_SYS_ADMIN, and a kernel with CONFIG_NET_NS"}
-	}
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "hm-try"}}
-	if err := netlink.LinkAdd(bridge); err != nil {
-		return noModule("bridge", err)
-	}
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "hm-try0", MasterIndex: bridge.Index}, PeerName: "hm-try1"}
-	if err := netlink.LinkAdd(veth); err != nil {
-		return noModule("veth", err)
-	}
-	tables := &nftables.Conn{}
-	table := tables.AddTable(&nftables.Table{Name: "hm-try", Family: nftables.TableFamilyIPv4})
-	tables.AddChain(&nftables.Chain{Name: "nat", Table: table, Type: nftables.ChainTypeNAT,
-		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest})
-	if err := tables.Flush(); err != nil {
-		return noModule("nf_tables nft_nat nft_chain_nat", err)
-	}
-	return ok("bridges, veth pairs and nftables")
-}
-
-func noModule(names string, err error) Result {
-	return Result{Severity: Fail, What: fmt.Sprintf("the kernel refuses %s: %v", names, err), Why: "pods reach each other and services through it",
-		Mend: fmt.Sprintf("modprobe -a %s && printf '%%s\\n' %s > /etc/modules-load.d/hivemind.conf", names, names)}
 }
 
 // checkForwarding only foretells: the agent switches forwarding on itself.

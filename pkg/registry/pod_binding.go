@@ -11,11 +11,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
 	storeerr "k8s.io/apiserver/pkg/storage/errors"
 	"k8s.io/apiserver/pkg/util/dryrun"
+
+	"github.com/hivemind-project/hivemind/apis/core"
 )
 
 // bindingREST serves pods/binding: the scheduler's one write. It gives a pod that has no node its node, once.
@@ -36,7 +37,7 @@ func (r *bindingREST) Create(ctx context.Context, name string, obj runtime.Objec
 	if name != binding.Name {
 		return nil, errors.NewBadRequest("name in URL does not match name in Binding object")
 	}
-	if errs := validateBinding(binding); len(errs) > 0 {
+	if errs := core.ValidateBinding(binding); len(errs) > 0 {
 		return nil, errs.ToAggregate()
 	}
 	if validate != nil {
@@ -48,18 +49,6 @@ func (r *bindingREST) Create(ctx context.Context, name string, obj runtime.Objec
 		return nil, err
 	}
 	return &metav1.Status{Status: metav1.StatusSuccess}, nil
-}
-
-func validateBinding(b *corev1.Binding) field.ErrorList {
-	var errs field.ErrorList
-	target := field.NewPath("target")
-	if b.Target.Kind != "" && b.Target.Kind != "Node" {
-		errs = append(errs, field.NotSupported(target.Child("kind"), b.Target.Kind, []string{"Node", "<empty>"}))
-	}
-	if b.Target.Name == "" {
-		errs = append(errs, field.Required(target.Child("name"), ""))
-	}
-	return errs
 }
 
 func (r *bindingREST) assign(ctx context.Context, b *corev1.Binding, dryRun bool) error {

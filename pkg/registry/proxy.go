@@ -26,19 +26,16 @@ var proxyMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OP
 
 // proxyREST serves /proxy of pods, services and nodes: requests go on to what the object stands for.
 type proxyREST struct {
-	newObject, newOptions func() runtime.Object
+	newOptions func() runtime.Object
 	// locate returns where id (name, name:port or scheme:name:port) is and how to reach it.
 	locate func(ctx context.Context, id string) (*url.URL, http.RoundTripper, error)
 }
 
-func newPod() runtime.Object                 { return &corev1.Pod{} }
-func newService() runtime.Object             { return &corev1.Service{} }
-func newNode() runtime.Object                { return &corev1.Node{} }
 func newPodProxyOptions() runtime.Object     { return &corev1.PodProxyOptions{} }
 func newServiceProxyOptions() runtime.Object { return &corev1.ServiceProxyOptions{} }
 func newNodeProxyOptions() runtime.Object    { return &corev1.NodeProxyOptions{} }
 
-func (r *proxyREST) New() runtime.Object      { return r.newObject() }
+func (r *proxyREST) New() runtime.Object      { return r.newOptions() }
 func (r *proxyREST) Destroy()                 {}
 func (r *proxyREST) ConnectMethods() []string { return proxyMethods }
 func (r *proxyREST) NewConnectOptions() (runtime.Object, bool, string) {

@@ -164,8 +164,8 @@ func (r *Registry) addCore(resources map[string]rest.Storage, o ServeOptions) {
 	resources["pods/portforward"] = &podPortForwardREST{pods, kubelets}
 	resources["pods/ephemeralcontainers"] = newPodUpdateREST(pods, core.PreparePodForEphemeralContainersUpdate, core.ValidatePodEphemeralContainersUpdate)
 	resources["pods/resize"] = newPodUpdateREST(pods, core.PreparePodForResize, core.ValidatePodResize)
-	resources["pods/proxy"] = &proxyREST{newObject: newPod, newOptions: newPodProxyOptions, locate: podLocator{pods, kubelets.Transport}.locate}
-	resources["services/proxy"] = &proxyREST{newObject: newService, newOptions: newServiceProxyOptions, locate: r.locateService}
-	resources["nodes/proxy"] = &proxyREST{newObject: newNode, newOptions: newNodeProxyOptions, locate: kubelets.locate}
+	resources["pods/proxy"] = &proxyREST{newOptions: newPodProxyOptions, locate: podLocator{pods, kubelets.Transport}.locate}
+	resources["services/proxy"] = &proxyREST{newOptions: newServiceProxyOptions, locate: r.locateService}
+	resources["nodes/proxy"] = &proxyREST{newOptions: newNodeProxyOptions, locate: kubelets.locate}
 	resources["serviceaccounts/token"] = &tokenREST{o.Tokens}
 }

@@ -15,9 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/hivemind-project/hivemind/apis/autoscaling"
 )
 
 // scaled is what a scalable object says of its size. set changes the size that is asked for.
@@ -152,9 +153,8 @@ func (u *scaleUpdate) UpdatedObject(ctx context.Context, old runtime.Object) (ru
 	if !ok {
 		return nil, errors.NewBadRequest(fmt.Sprintf("expecting a Scale, but %T was passed in", updated))
 	}
-	if s.Spec.Replicas < 0 {
-		return nil, errors.NewInvalid(scaleKind.GroupKind(), s.Name,
-			field.ErrorList{field.Invalid(field.NewPath("spec", "replicas"), s.Spec.Replicas, "must be greater than or equal to 0")})
+	if errs := autoscaling.ValidateScale(s); len(errs) > 0 {
+		return nil, errors.NewInvalid(scaleKind.GroupKind(), s.Name, errs)
 	}
 	scaledObject := old.DeepCopyObject()
 	m := scaledObject.(metav1.Object)

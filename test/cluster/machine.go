@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+
+	apiconfig "github.com/hivemind-project/hivemind/apis/config"
 )
 
 // Machine is what there is on the machine at one time, as lines that begin with the kind of thing.
@@ -24,6 +26,10 @@ type Machine map[string]struct{}
 // them. What belongs to other clusters, by their id, is left out: they may come and go.
 func (c *Cluster) Look() (Machine, error) {
 	m := Machine{}
+	foreign, err := c.neighbours()
+	if err != nil {
+		return nil, err
+	}
 	for kind, list := range map[string]func() ([]string, error){
 		"process": c.processes, "mount": mounts, "link": links, "route": routes, "netns": namespaces,
 		"nft": tables, "cgroup": cgroups, "file": files,
@@ -33,7 +39,7 @@ func (c *Cluster) Look() (Machine, error) {
 			return nil, fmt.Errorf("list every %s: %w", kind, err)
 		}
 		for _, line := range lines {
-			if !c.foreign(line) {
+			if !foreign(line) {
 				m[kind+" "+line] = struct{}{}
 			}
 		}
@@ -52,14 +58,32 @@ func (m Machine) Left(before Machine) []string {
 	return out
 }
 
-// foreign reports whether a line carries the id of another cluster.
-func (c *Cluster) foreign(line string) bool {
-	for _, match := range regexp.MustCompile(`\b(?:hivemind|hm)-([0-9a-f]{8})\b`).FindAllStringSubmatch(line, -1) {
-		if match[1] != c.Config.ID() {
-			return true
+// neighbours tells lines that carry the id or the data directory of another cluster on this machine.
+func (c *Cluster) neighbours() (func(line string) bool, error) {
+	ids := regexp.MustCompile(`\b(?:hivemind|hm)-([0-9a-f]{8})\b`)
+	dataDir := regexp.MustCompile("--data-dir[=\x00]([^\x00]+)")
+	dirs := []string{apiconfig.DefaultDataDir}
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		args, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		if match := dataDir.FindSubmatch(args); match != nil {
+			dirs = append(dirs, string(match[1]))
 		}
 	}
-	return false
+	return func(line string) bool {
+		for _, match := range ids.FindAllStringSubmatch(line, -1) {
+			if match[1] != c.Config.ID() {
+				return true
+			}
+		}
+		return slices.ContainsFunc(dirs, func(dir string) bool { return dir != c.Config.DataDir && strings.Contains(line, dir+"/") })
+	}, nil
 }
 
 // processes lists those that have to do with this cluster: by their program, their arguments, or the control group they run in. Those of
@@ -86,14 +110,18 @@ func (c *Cluster) processes() ([]string, error) {
 	return out, nil
 }
 
-func mounts() ([]string, error) {
+func mounts() ([]string, error) { return mounted("") }
+
+// mounted are the mount points of a kind of file system; of all where kind is "".
+func mounted(kind string) ([]string, error) {
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
 	var out []string
 	for line := range strings.Lines(string(data)) {
-		if fields := strings.Fields(line); len(fields) > 4 {
+		where, what, _ := strings.Cut(line, " - ")
+		if fields := strings.Fields(where); len(fields) > 4 && (kind == "" || strings.HasPrefix(what, kind+" ")) {
 			out = append(out, fields[4])
 		}
 	}
@@ -144,17 +172,8 @@ func routes() ([]string, error) {
 	return out, nil
 }
 
-func namespaces() ([]string, error) {
-	var out []string
-	for _, pattern := range []string{"/run/netns/*", "/run/hivemind-*/netns/*", "/run/hivemind-*/*/netns/*"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, found...)
-	}
-	return out, nil
-}
+// namespaces are those that are kept by a mount.
+func namespaces() ([]string, error) { return mounted("nsfs") }
 
 func tables() ([]string, error) {
 	conn, err := nftables.New()

@@ -87,8 +87,8 @@ func (s *suite) downAndUp(t *testing.T) {
 	web, redis := s.containers(t, "web"), s.containers(t, "redis")
 	address := s.kubectl(t, "get", "pods", "-l", "app=web", "-o", "jsonpath={.items[0].status.podIP}")
 	see(t, must(t)(s.Verb(t.Context(), "down")), "has stopped")
-	see(t, get(t, "http://"+address+":8080/messages"), "first")
-	see(t, get(t, "http://127.0.0.1:30080/messages"), "first") // services go on too
+	see(t, get(t, "http://"+address+":8080/healthz"), "ok")
+	see(t, get(t, "http://127.0.0.1:30080/info"), "version") // services go on too; names are not answered
 	if out, err := s.Verb(t.Context(), "status"); err == nil {
 		t.Errorf("status of a stopped cluster succeeds:\n%s", out)
 	}
@@ -131,7 +131,7 @@ func (s *suite) killedInRollout(t *testing.T) {
 			s.kubectl(t, append([]string{"get", "configmap"}, acknowledged...)...)
 			s.kubectl(t, "rollout", "status", "deploy/web", "--timeout=120s")
 			eventually(t, "the new version", 30*time.Second, func() error {
-				return contains(get(t, "http://127.0.0.1:30080/info"), fmt.Sprintf(`"version":"%d"`, version))
+				return shows("http://127.0.0.1:30080/info", fmt.Sprintf(`"version":"%d"`, version))
 			})
 			s.untouched(t, map[string]map[string]string{"redis": redis})
 			see(t, get(t, "http://127.0.0.1:30080/messages"), "first")
@@ -139,7 +139,7 @@ func (s *suite) killedInRollout(t *testing.T) {
 	}
 }
 
-// kill ends the processes of programs of this cluster.
+// kill ends the processes of programs of this cluster, and waits until they are gone.
 func (s *suite) kill(t *testing.T, programs ...string) {
 	t.Helper()
 	var status struct {
@@ -161,6 +161,12 @@ func (s *suite) kill(t *testing.T, programs ...string) {
 				t.Fatal(err)
 			}
 			killed++
+			eventually(t, p.Name+" to be gone", 10*time.Second, func() error {
+				if program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil {
+					return fmt.Errorf("process %d is still %s", pid, program)
+				}
+				return nil
+			})
 		}
 	}
 	if killed < len(programs) {

@@ -53,8 +53,12 @@ func (s *suite) guestbook(t *testing.T) {
 	see(t, get(t, "http://127.0.0.1:30080/info"), `"title":"Hivemind guestbook"`, `"motd":"Everything on this page runs on one machine."`, `"version":"1"`)
 	pods := map[string]bool{}
 	eventually(t, "answers from both pods", 10*time.Second, func() error {
+		body, err := fetch(clusterIP + "/info")
+		if err != nil {
+			return err
+		}
 		var info struct{ Pod string }
-		if err := json.Unmarshal([]byte(get(t, clusterIP+"/info")), &info); err != nil {
+		if err := json.Unmarshal([]byte(body), &info); err != nil {
 			return err
 		}
 		if pods[info.Pod] = true; len(pods) < 2 {
@@ -66,10 +70,10 @@ func (s *suite) guestbook(t *testing.T) {
 	s.apply(t, tools)
 	s.kubectl(t, "wait", "--for=condition=Ready", "pod/tools", "--timeout=60s")
 	ip := strings.TrimPrefix(clusterIP, "http://")
-	for _, name := range []string{"web.default.svc.cluster.local", "web", "web.default"} {
-		see(t, s.kubectl(t, "exec", "tools", "--", "nslookup", name), ip)
+	see(t, s.kubectl(t, "exec", "tools", "--", "nslookup", "web.default.svc.cluster.local"), ip)
+	for _, name := range []string{"web", "web.default", "web.default.svc", "web.default.svc.cluster.local"} {
+		see(t, s.kubectl(t, "exec", "tools", "--", "wget", "-q", "-O-", "http://"+name+"/messages"), "first")
 	}
-	see(t, s.kubectl(t, "exec", "tools", "--", "wget", "-q", "-O-", "http://web/messages"), "first")
 	see(t, s.kubectl(t, "exec", "tools", "--", "wget", "-q", "-O-", nodePort+"/messages"), "first")
 }
 
@@ -86,17 +90,36 @@ spec:
     command: [sh, -c, 'n=0; while true; do n=$((n+1)); echo line $n; sleep 1; done']
 `
 
+// get fetches what has to be there.
 func get(t *testing.T, url string) string {
 	t.Helper()
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	answer, err := client.Get(url)
+	body, err := fetch(url)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return body
+}
+
+// fetch gets a page on a new connection.
+func fetch(url string) (string, error) {
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(answer.Body)
-	if err != nil || answer.StatusCode != http.StatusOK {
-		t.Fatalf("GET %s: %s, %v\n%s", url, answer.Status, err, body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s\n%s", url, answer.Status, body)
 	}
-	return string(body)
+	return string(body), err
+}
+
+// shows is an error where a page lacks one of the parts.
+func shows(url string, parts ...string) error {
+	body, err := fetch(url)
+	if err != nil {
+		return err
+	}
+	return contains(body, parts...)
 }

@@ -25,15 +25,15 @@ func (s *suite) helmVerbs(t *testing.T) {
 	see(t, get(t, web()+"/"), "Guestbook of a chart", "revision 1 is here", "version 1")
 	see(t, helm("test", "demo", "--timeout", "2m"), "Phase:          Succeeded")
 
-	helm("upgrade", "demo", "charts/demo", "--set", "image.tag=2,title=Better,replicas=1", "--wait", "--timeout", "3m")
+	helm("upgrade", "demo", "charts/demo", "--set-string", "image.tag=2", "--set", "title=Better,replicas=1", "--wait", "--timeout", "3m")
 	s.kubectl(t, "rollout", "status", "deploy/demo-web", "-n", "charts", "--timeout=60s")
 	eventually(t, "the upgrade", 30*time.Second, func() error {
-		return contains(get(t, web()+"/"), "Better", "revision 2 is here", "version 2")
+		return shows(web()+"/", "Better", "revision 2 is here", "version 2")
 	})
 	helm("rollback", "demo", "1", "--wait", "--timeout", "3m")
 	s.kubectl(t, "rollout", "status", "deploy/demo-web", "-n", "charts", "--timeout=60s")
 	eventually(t, "the rollback", 30*time.Second, func() error {
-		return contains(get(t, web()+"/"), "Guestbook of a chart", "version 1")
+		return shows(web()+"/", "Guestbook of a chart", "version 1")
 	})
 	see(t, helm("history", "demo"), "Rollback to 1", "superseded")
 	see(t, helm("uninstall", "demo", "--wait"), "uninstalled")

@@ -89,7 +89,7 @@ func (s *suite) kubectlVerbs(t *testing.T) {
 			t.Errorf("stdin: %v, %s", err, out)
 		}
 		// script gives kubectl the terminal that -t asks for.
-		cmd := s.Command(t.Context(), "script", "-qec", "kubectl exec -it tools -- sh -c 'tty; stty size'", "/dev/null")
+		cmd := s.Command(t.Context(), "script", "-qec", "kubectl exec -it tools -- tty", "/dev/null")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Errorf("with a terminal: %v\n%s", err, out)
@@ -146,7 +146,7 @@ func (s *suite) kubectlVerbs(t *testing.T) {
 			s.kubectl(t, "rollout", "status", "deploy/web", "--timeout=120s")
 			eventually(t, "answers of version "+step.version+" alone", 30*time.Second, func() error {
 				for range 5 {
-					if err := contains(get(t, "http://127.0.0.1:30080/info"), `"version":"`+step.version+`"`); err != nil {
+					if err := shows("http://127.0.0.1:30080/info", `"version":"`+step.version+`"`); err != nil {
 						return err
 					}
 				}

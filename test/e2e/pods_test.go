@@ -62,20 +62,20 @@ func (s *suite) privateImage(t *testing.T) {
 			"--docker-password="+password, "--dry-run=client", "-o", "yaml")
 		s.apply(t, out)
 	}
-	s.apply(t, sleeper("no-secret", image, "", ""))
-	s.reason(t, "no-secret", "ErrImagePull", "Failed to pull image \""+image+"\"", "401 Unauthorized")
+	s.apply(t, sleeper("anonymous", image, "", ""))
+	s.reason(t, "anonymous", "ErrImagePull", "Failed to pull image \""+image+"\"", "pull access denied", "authorization failed")
 	secret("wrong")
-	s.apply(t, sleeper("secret", image, pullSecret, ""))
-	s.reason(t, "secret", "ImagePullBackOff", "Back-off pulling image \""+image+"\"")
+	s.apply(t, sleeper("logged-in", image, pullSecret, ""))
+	s.reason(t, "logged-in", "ImagePullBackOff", "Back-off pulling image \""+image+"\"")
 	if pulls := s.private.Pulls(); len(pulls) > 0 {
 		t.Errorf("pulled without the password: %v", pulls)
 	}
 	secret(pullPassword)
-	s.running(t, "secret")
+	s.running(t, "logged-in")
 	if !slices.ContainsFunc(s.private.Pulls(), func(p pull) bool { return p.Repository == "guestbook-web" && p.User == pullUser }) {
 		t.Errorf("pulls %v", s.private.Pulls())
 	}
-	s.kubectl(t, "delete", "pod/no-secret", "pod/secret", "secret/pull")
+	s.kubectl(t, "delete", "pod/anonymous", "pod/logged-in", "secret/pull")
 }
 
 // badPods has each kind of trouble shown in Kubernetes' words, hold nothing else up, and end by itself once its cause is mended.

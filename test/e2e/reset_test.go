@@ -13,7 +13,6 @@ import (
 
 // reset removes a cluster in full use, and compares the machine with what it was before the first up.
 func (s *suite) reset(t *testing.T) {
-	t.Setenv("KUBECONFIG", s.Kubeconfig)
 	during, err := s.Look()
 	if err != nil {
 		t.Fatal(err)

@@ -100,7 +100,7 @@ func newSuite(t *testing.T) *suite {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
-		if t.Failed() {
+		if _, err := os.Stat(s.Config.AdminKubeconfig()); err == nil && t.Failed() {
 			s.tell(ctx, t)
 		}
 		_, err := s.Verb(ctx, "reset", "--yes")

@@ -35,8 +35,6 @@ func (s *suite) up(t *testing.T) {
 	if err := os.WriteFile(s.Kubeconfig, []byte(others), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("KUBECONFIG", s.Kubeconfig)
-
 	t.Run("refuses a port that is taken", func(t *testing.T) {
 		l, err := net.Listen("tcp", ":"+strconv.Itoa(s.Config.API.Port))
 		if err != nil {

@@ -21,7 +21,8 @@ func TestTemplateHash(t *testing.T) {
 		}
 		hashes[hash] = true
 	}
-	if len(hashes) != 4 || TemplateHash(template("a"), nil) != TemplateHash(template("a"), nil) {
+	first, again := TemplateHash(template("a"), nil), TemplateHash(template("a"), nil)
+	if len(hashes) != 4 || first != again {
 		t.Errorf("hashes %v: want four, and the same for the same", hashes)
 	}
 }

@@ -48,7 +48,10 @@ func Setup(ctx context.Context, o Options) error {
 		return fmt.Errorf("set up bridge %s: %w", o.Name, err)
 	}
 	// The rules come first: one of them guards what route_localnet opens.
-	if err := layRules(o); err != nil {
+	switch err := layRules(o); {
+	case errors.Is(err, nft.ErrLayout):
+		klog.FromContext(ctx).Info("The nftables table goes on as it is until the service proxy replaces it", "table", o.Table, "reason", err.Error())
+	case err != nil:
 		return fmt.Errorf("set up bridge %s: nftables table %s: %w", o.Name, o.Table, err)
 	}
 	if err := setSysctls(o.Name); err != nil {

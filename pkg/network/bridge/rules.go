@@ -3,6 +3,7 @@
 package bridge
 
 import (
+	"fmt"
 	"net/netip"
 
 	"github.com/google/nftables"
@@ -12,16 +13,32 @@ import (
 	"github.com/hivemind-project/hivemind/pkg/network/nft"
 )
 
-// layRules refills the chains with prefix node-, in one transaction. Their cost to a packet is constant: NAT chains see
-// the first packet of a connection alone.
+// layRules refills the node's chains in one transaction. It returns nft.ErrLayout where the table has to be replaced first.
 func layRules(o Options) error {
 	c, err := nft.Open()
 	if err != nil {
 		return err
 	}
 	defer c.CloseLasting()
-	t := c.AddTable(nft.Table(o.Table))
+	if _, err := nft.Begin(c, o.Table); err != nil {
+		return err
+	}
+	if err := QueueRules(c, o); err != nil {
+		return err
+	}
+	if err := c.Flush(); err != nil {
+		if nft.Disown(o.Table) == nil {
+			return fmt.Errorf("%w: %w", nft.ErrLayout, err)
+		}
+		return err
+	}
+	return nil
+}
 
+// QueueRules queues the emptying and filling of the chains with prefix node-. Their cost to a packet is constant: NAT
+// chains see the first packet of a connection alone.
+func QueueRules(c *nftables.Conn, o Options) error {
+	t := nft.Table(o.Table)
 	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
 		chain := c.AddChain(&nftables.Chain{Name: name, Table: t, Type: kind, Hooknum: hook, Priority: priority})
 		c.FlushChain(chain)
@@ -61,7 +78,7 @@ func layRules(o Options) error {
 	add(pre, nft.InLink(o.Name), nft.To(loopback), nft.Drop())
 	// Pods reach each other through the node: no ICMP redirect must tell them of a shorter way.
 	add(out, nft.OutLink(o.Name), nft.Proto(unix.IPPROTO_ICMP), nft.ICMPType(5), nft.Drop())
-	return c.Flush()
+	return nil
 }
 
 func pairs(p netip.Prefix) []nftables.SetElement {

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -158,7 +159,7 @@ func (n *node) ports() (count int) {
 	return count
 }
 
-func hostPort(mappings ...PortMapping) map[string]any {
+func hostPort(mappings ...ipam.PortMapping) map[string]any {
 	return map[string]any{"runtimeConfig": map[string]any{"portMappings": mappings}}
 }
 
@@ -229,14 +230,15 @@ func TestPodCannotReachTheNodesLoopback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name, _, err := a.Get("tcp", "127.0.0.1:82"); err == nil {
-		t.Errorf("a pod reached %q on the node's loopback", name)
+	if conn, err := a.DialWithin(500*time.Millisecond, "tcp", "127.0.0.1:82"); err == nil {
+		conn.Close()
+		t.Error("a pod reached the node's loopback")
 	}
 }
 
 func TestDelIsIdempotentAndLeavesNothing(t *testing.T) {
 	n := newNode(t)
-	ns, _ := n.add("a", hostPort(PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}))
+	ns, _ := n.add("a", hostPort(ipam.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"}))
 	if n.ports() != 1 || len(n.leases()) != 1 {
 		t.Fatalf("after ADD: %d links, %d leases", n.ports(), len(n.leases()))
 	}
@@ -248,7 +250,7 @@ func TestDelIsIdempotentAndLeavesNothing(t *testing.T) {
 	if n.ports() != 0 || len(n.leases()) != 0 {
 		t.Errorf("after DEL: %d links, leases %v", n.ports(), n.leases())
 	}
-	if err := checkHostPorts(n.conf.Table, []netip.Addr{netip.MustParseAddr("10.200.0.2")}, []PortMapping{{HostPort: 8080, ContainerPort: 80}}); err == nil {
+	if err := checkHostPorts(n.conf.Table, []netip.Addr{netip.MustParseAddr("10.200.0.2")}, []ipam.PortMapping{{HostPort: 8080, ContainerPort: 80}}); err == nil {
 		t.Error("after DEL the host port still is open")
 	}
 }
@@ -259,7 +261,7 @@ func TestFailedAddLeavesNothing(t *testing.T) {
 		t.Errorf("ADD without a namespace: %v", err)
 	}
 	ns := nettest.New(t)
-	if _, err := n.exec("ADD", "b", ns.Path, hostPort(PortMapping{HostPort: 1, ContainerPort: 1, Protocol: "bogus"})); err == nil {
+	if _, err := n.exec("ADD", "b", ns.Path, hostPort(ipam.PortMapping{HostPort: 1, ContainerPort: 1, Protocol: "bogus"})); err == nil {
 		t.Error("ADD with an unknown protocol succeeded")
 	}
 	if n.ports() != 0 || len(n.leases()) != 0 {
@@ -287,12 +289,12 @@ func TestAddAfterKilledAdd(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	n := newNode(t)
-	mapping := hostPort(PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
+	mapping := hostPort(ipam.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
 	ns, _ := n.add("a", mapping)
 	if _, err := n.exec("CHECK", "a", ns.Path, mapping); err != nil {
 		t.Error(err)
 	}
-	if _, err := n.exec("CHECK", "a", ns.Path, hostPort(PortMapping{HostPort: 8081, ContainerPort: 80, Protocol: "tcp"})); err == nil {
+	if _, err := n.exec("CHECK", "a", ns.Path, hostPort(ipam.PortMapping{HostPort: 8081, ContainerPort: 80, Protocol: "tcp"})); err == nil {
 		t.Error("CHECK missed a host port that is not there")
 	}
 	if _, err := n.exec("CHECK", "never", ns.Path, nil); err == nil {
@@ -316,7 +318,7 @@ func TestCheck(t *testing.T) {
 func TestGCEndsWhatIsNotListed(t *testing.T) {
 	n := newNode(t)
 	n.add("a", nil)
-	n.add("b", hostPort(PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "udp"}))
+	n.add("b", hostPort(ipam.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "udp"}))
 	n.add("c", nil)
 	if _, err := n.exec("GC", "", "", map[string]any{"cni.dev/valid-attachments": []types.GCAttachment{{ContainerID: "a", IfName: "eth0"}, {ContainerID: "c", IfName: "eth0"}}}); err != nil {
 		t.Fatal(err)
@@ -347,10 +349,10 @@ func TestHostPorts(t *testing.T) {
 	n := newNode(t)
 	world := nettest.Connect(t, "192.0.2.1", "192.0.2.9")
 	a, ipA := n.add("a", hostPort(
-		PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"},
-		PortMapping{HostPort: 8053, ContainerPort: 53, Protocol: "udp"},
-		PortMapping{HostPort: 8081, ContainerPort: 80, Protocol: "tcp", HostIP: "192.0.2.1"},
-		PortMapping{ContainerPort: 81, Protocol: "tcp"},
+		ipam.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"},
+		ipam.PortMapping{HostPort: 8053, ContainerPort: 53, Protocol: "udp"},
+		ipam.PortMapping{HostPort: 8081, ContainerPort: 80, Protocol: "tcp", HostIP: "192.0.2.1"},
+		ipam.PortMapping{ContainerPort: 81, Protocol: "tcp"},
 	))
 	b, ipB := n.add("b", nil)
 	a.ServeTCP(ipA+":80", "a")
@@ -379,7 +381,7 @@ func TestHostPorts(t *testing.T) {
 	}
 
 	// Its successor takes the ports over before the old pod is gone, and keeps them when it goes.
-	c, ipC := n.add("c", hostPort(PortMapping{HostPort: 8053, ContainerPort: 53, Protocol: "udp"}))
+	c, ipC := n.add("c", hostPort(ipam.PortMapping{HostPort: 8053, ContainerPort: 53, Protocol: "udp"}))
 	c.ServeUDP(ipC+":53", "c")
 	conn, err := world.Dial("udp", "192.0.2.1:8053")
 	if err != nil {
@@ -393,7 +395,7 @@ func TestHostPorts(t *testing.T) {
 		t.Errorf("after the successor took over: got %q, %v; want c", name, err)
 	}
 	// A flow that goes on from the same client port must not be stuck to the pod that is gone.
-	d, ipD := n.add("d", hostPort(PortMapping{HostPort: 8053, ContainerPort: 53, Protocol: "udp"}))
+	d, ipD := n.add("d", hostPort(ipam.PortMapping{HostPort: 8053, ContainerPort: 53, Protocol: "udp"}))
 	d.ServeUDP(ipD+":53", "d")
 	if name, _, err := nettest.Ask(conn, "udp"); name != "d" {
 		t.Errorf("an old UDP flow: got %q, %v; want d", name, err)
@@ -449,6 +451,32 @@ func TestWriteConfig(t *testing.T) {
 	}
 	if _, err := parseConfig([]byte(`{"name":"n","cniVersion":"1.1.0"}`)); !errors.As(err, new(*types.Error)) {
 		t.Errorf("configuration without a bridge: %v", err)
+	}
+}
+
+func TestRemoveResults(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cni", "results")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"hivemind-0a-c1-eth0", "hivemind-0b-c2-eth0"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := removeResults(dir, "hivemind-0a"); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 || entries[0].Name() != "hivemind-0b-c2-eth0" {
+		t.Errorf("left: %v %v; want the other network's", entries, err)
+	}
+	for range 2 {
+		if err := removeResults(dir, "hivemind-0b"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Dir(dir)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the empty directories are still there: %v", err)
 	}
 }
 

@@ -15,8 +15,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/hivemind-project/hivemind/pkg/network/ipam"
 )
 
 // Names that the container runtime knows the network by.
@@ -79,21 +82,42 @@ func WriteConfig(dir string, c Config) error {
 	return nil
 }
 
+// resultDir is where libcni, inside the container runtime, keeps a file for every attachment; it cannot be told another.
+const resultDir = "/var/lib/cni/results"
+
+// RemoveResults removes what the container runtime remembers of the network outside of the data directory: for a reset,
+// once the runtime has ended. It is no error if there is nothing.
+func RemoveResults(network string) error { return removeResults(resultDir, network) }
+
+func removeResults(dir, network string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove CNI results of network %s: %w", network, err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), network+"-") {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("remove CNI results of network %s: %w", network, err))
+		}
+	}
+	// The directories go with the last network that used them; others' files keep them.
+	_, _ = os.Remove(dir), os.Remove(filepath.Dir(dir))
+	return errors.Join(errs...)
+}
+
 // pluginConfig is what the runtime hands to the plugin.
 type pluginConfig struct {
 	types.NetConf
 	Config
 	RuntimeConfig struct {
-		PortMappings []PortMapping `json:"portMappings,omitempty"`
+		PortMappings []ipam.PortMapping `json:"portMappings,omitempty"`
 	} `json:"runtimeConfig,omitempty"`
-}
-
-// PortMapping is a port of the node that leads to a port of the pod (the portMappings convention of CNI).
-type PortMapping struct {
-	HostPort      uint16 `json:"hostPort"`
-	ContainerPort uint16 `json:"containerPort"`
-	Protocol      string `json:"protocol"` // tcp, udp or sctp
-	HostIP        string `json:"hostIP,omitempty"`
 }
 
 func parseConfig(stdin []byte) (*pluginConfig, error) {

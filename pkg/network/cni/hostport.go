@@ -5,8 +5,10 @@ package cni
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -14,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/hivemind-project/hivemind/pkg/network/ipam"
 	"github.com/hivemind-project/hivemind/pkg/network/nft"
 )
 
@@ -27,30 +30,44 @@ type hostPorts struct {
 	byIP  *nftables.Set // address . protocol . port → address . port
 }
 
-// newHostPorts opens a connection and queues the commands that make table and maps; close the connection.
+// newHostPorts opens a connection, and makes table and maps unless they are there; close the connection.
 func newHostPorts(table string) (*hostPorts, error) {
 	c, err := nft.Open()
 	if err != nil {
 		return nil, err
 	}
-	anyKey, err1 := nftables.ConcatSetType(nftables.TypeInetProto, nftables.TypeInetService)
-	ipKey, err2 := nftables.ConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
-	target, err3 := nftables.ConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, errors.Join(err, c.CloseLasting())
-	}
-	h := &hostPorts{conn: c, table: c.AddTable(nft.Table(table))}
-	h.any = &nftables.Set{Table: h.table, Name: "hostports", IsMap: true, KeyType: anyKey, DataType: target}
-	h.byIP = &nftables.Set{Table: h.table, Name: "hostports-by-ip", IsMap: true, KeyType: ipKey, DataType: target}
-	if err := errors.Join(c.AddSet(h.any, nil), c.AddSet(h.byIP, nil)); err != nil {
-		return nil, errors.Join(err, c.CloseLasting())
+	h, err := func() (*hostPorts, error) {
+		if _, err := nft.Begin(c, table); err != nil {
+			return nil, err
+		}
+		h, err := queueMaps(c, table)
+		if err != nil {
+			return nil, err
+		}
+		return h, c.Flush()
+	}()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("nftables table %s: lay host port maps: %w", table, err), c.CloseLasting())
 	}
 	return h, nil
 }
 
+func queueMaps(c *nftables.Conn, table string) (*hostPorts, error) {
+	anyKey, err1 := nftables.ConcatSetType(nftables.TypeInetProto, nftables.TypeInetService)
+	ipKey, err2 := nftables.ConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
+	target, err3 := nftables.ConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, err
+	}
+	h := &hostPorts{conn: c, table: nft.Table(table)}
+	h.any = &nftables.Set{Table: h.table, Name: "hostports", IsMap: true, KeyType: anyKey, DataType: target}
+	h.byIP = &nftables.Set{Table: h.table, Name: "hostports-by-ip", IsMap: true, KeyType: ipKey, DataType: target}
+	return h, errors.Join(c.AddSet(h.any, nil), c.AddSet(h.byIP, nil))
+}
+
 // openHostPorts leads the ports to the address. A port that leads elsewhere is taken over: the scheduler gives a port to
 // one pod of a node at a time, so its holder is on the way out.
-func openHostPorts(table string, addresses []netip.Addr, mappings []PortMapping) error {
+func openHostPorts(table string, addresses []netip.Addr, mappings []ipam.PortMapping) error {
 	pod, ok := ipv4(addresses)
 	if !ok {
 		return nil
@@ -60,10 +77,12 @@ func openHostPorts(table string, addresses []netip.Addr, mappings []PortMapping)
 		return err
 	}
 	defer h.conn.CloseLasting()
-	if err := h.conn.Flush(); err != nil {
-		return fmt.Errorf("lay nftables maps: %w", err)
+	for _, want := range h.chains() {
+		// The kernel takes 10 ms to forget replaced rules.
+		if have, err := h.conn.GetRules(h.table, &nftables.Chain{Name: want.name}); err != nil || len(have) != len(want.rules) {
+			h.lay(want)
+		}
 	}
-	h.layChains()
 	for _, m := range mappings {
 		set, e, err := h.element(pod, m)
 		if err != nil {
@@ -90,9 +109,51 @@ func openHostPorts(table string, addresses []netip.Addr, mappings []PortMapping)
 	if err := h.conn.Flush(); err != nil {
 		return fmt.Errorf("add host ports: %w", err)
 	}
-	return forgetFlows(mappings, func(f *netlink.ConntrackFlow, m PortMapping) bool {
+	return forgetFlows(mappings, func(f *netlink.ConntrackFlow, m ipam.PortMapping) bool {
 		return f.Forward.DstPort == m.HostPort && !f.Reverse.SrcIP.Equal(pod.AsSlice())
 	})
+}
+
+// QueueHostPorts queues the host ports of all leases for a transaction that lays the table anew.
+func QueueHostPorts(c *nftables.Conn, conf Config) error {
+	if _, err := os.Stat(conf.LeaseDir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	pool, err := ipam.Open(conf.LeaseDir, conf.Subnets)
+	if err != nil {
+		return err
+	}
+	leases, err := pool.Leases()
+	if err != nil {
+		return err
+	}
+	h, err := queueMaps(c, conf.Table)
+	if err != nil {
+		return err
+	}
+	// Of two that have a port, the later one took it over.
+	open := map[*nftables.Set]map[string]nftables.SetElement{h.any: {}, h.byIP: {}}
+	for _, l := range leases {
+		pod, ok := ipv4(l.Addresses)
+		for _, m := range l.PortMappings {
+			set, e, err := h.element(pod, m)
+			if err != nil {
+				return fmt.Errorf("host ports of container %s: %w", l.ContainerID, err)
+			}
+			if ok && set != nil {
+				open[set][string(e.Key)] = e
+			}
+		}
+	}
+	for set, elements := range open {
+		if err := nft.AddElements(c, set, slices.Collect(maps.Values(elements))); err != nil {
+			return err
+		}
+	}
+	for _, want := range h.chains() {
+		h.lay(want)
+	}
+	return nil
 }
 
 // closeHostPorts removes every mapping to the addresses; it is no error if there is none.
@@ -102,13 +163,13 @@ func closeHostPorts(table string, addresses []netip.Addr) error {
 		return nil
 	}
 	h, err := newHostPorts(table)
+	if errors.Is(err, nft.ErrLayout) {
+		return nil // the table that comes in its place has the host ports of leases alone
+	}
 	if err != nil {
 		return err
 	}
 	defer h.conn.CloseLasting()
-	if err := h.conn.Flush(); err != nil {
-		return fmt.Errorf("lay nftables maps: %w", err)
-	}
 	found := false
 	for _, set := range []*nftables.Set{h.any, h.byIP} {
 		have, err := h.conn.GetSetElements(set)
@@ -131,13 +192,13 @@ func closeHostPorts(table string, addresses []netip.Addr) error {
 	if !found {
 		return nil
 	}
-	return forgetFlows([]PortMapping{{Protocol: "udp"}}, func(f *netlink.ConntrackFlow, _ PortMapping) bool {
+	return forgetFlows([]ipam.PortMapping{{Protocol: "udp"}}, func(f *netlink.ConntrackFlow, _ ipam.PortMapping) bool {
 		return f.Reverse.SrcIP.Equal(pod.AsSlice()) && !f.Forward.DstIP.Equal(pod.AsSlice())
 	})
 }
 
 // checkHostPorts tells the first mapping that is not there.
-func checkHostPorts(table string, addresses []netip.Addr, mappings []PortMapping) error {
+func checkHostPorts(table string, addresses []netip.Addr, mappings []ipam.PortMapping) error {
 	pod, ok := ipv4(addresses)
 	if !ok || len(mappings) == 0 {
 		return nil
@@ -147,9 +208,6 @@ func checkHostPorts(table string, addresses []netip.Addr, mappings []PortMapping
 		return err
 	}
 	defer h.conn.CloseLasting()
-	if err := h.conn.Flush(); err != nil {
-		return fmt.Errorf("lay nftables maps: %w", err)
-	}
 	for _, m := range mappings {
 		set, want, err := h.element(pod, m)
 		if err != nil || set == nil {
@@ -170,41 +228,43 @@ func checkHostPorts(table string, addresses []netip.Addr, mappings []PortMapping
 	return nil
 }
 
-// layChains queues the chains that send packets for addresses of the node through the maps, unless they are there (the
-// kernel takes 10 ms to forget replaced rules). Priority -101 is just before the proxy's, so that a host port wins
-// against a node port.
-func (h *hostPorts) layChains() {
+// chain is a chain with all its rules; a hook makes it a base chain.
+type chain struct {
+	name  string
+	hook  *nftables.ChainHook
+	rules [][]expr.Any
+}
+
+// chains send packets for addresses of the node through the maps. Priority -101 is just before the proxy's, so that a
+// host port wins against a node port.
+func (h *hostPorts) chains() []chain {
 	const lookup = "hostports"
 	toLookup := [][]expr.Any{nft.Rule(nft.ToLocal(), nft.Jump(lookup))}
-	for _, want := range []struct {
-		name  string
-		hook  *nftables.ChainHook
-		rules [][]expr.Any
-	}{
+	return []chain{
 		{lookup, nil, [][]expr.Any{
 			nft.Rule(nft.Daddr(nft.Reg(0)), nft.L4Proto(nft.Reg(1)), nft.Dport(nft.Reg(2)), nft.Map(nft.Reg(0), nft.Reg(4), h.byIP), nft.DNAT(nft.Reg(4))),
 			nft.Rule(nft.L4Proto(nft.Reg(0)), nft.Dport(nft.Reg(1)), nft.Map(nft.Reg(0), nft.Reg(4), h.any), nft.DNAT(nft.Reg(4))),
 		}},
 		{"hostports-prerouting", nftables.ChainHookPrerouting, toLookup},
 		{"hostports-output", nftables.ChainHookOutput, toLookup},
-	} {
-		chain := &nftables.Chain{Name: want.name, Table: h.table}
-		if have, err := h.conn.GetRules(h.table, chain); err == nil && len(have) == len(want.rules) {
-			continue
-		}
-		if want.hook != nil {
-			chain.Type, chain.Hooknum, chain.Priority = nftables.ChainTypeNAT, want.hook, nftables.ChainPriorityRef(-101)
-		}
-		h.conn.AddChain(chain)
-		h.conn.FlushChain(chain)
-		for _, r := range want.rules {
-			h.conn.AddRule(&nftables.Rule{Table: h.table, Chain: chain, Exprs: r})
-		}
+	}
+}
+
+// lay queues a chain, emptied and filled.
+func (h *hostPorts) lay(want chain) {
+	c := &nftables.Chain{Name: want.name, Table: h.table}
+	if want.hook != nil {
+		c.Type, c.Hooknum, c.Priority = nftables.ChainTypeNAT, want.hook, nftables.ChainPriorityRef(-101)
+	}
+	h.conn.AddChain(c)
+	h.conn.FlushChain(c)
+	for _, r := range want.rules {
+		h.conn.AddRule(&nftables.Rule{Table: h.table, Chain: c, Exprs: r})
 	}
 }
 
 // element returns a mapping as the element of one of the maps; of none for a mapping without host port or of IPv6.
-func (h *hostPorts) element(pod netip.Addr, m PortMapping) (*nftables.Set, nftables.SetElement, error) {
+func (h *hostPorts) element(pod netip.Addr, m ipam.PortMapping) (*nftables.Set, nftables.SetElement, error) {
 	var none nftables.SetElement
 	if m.HostPort == 0 {
 		return nil, none, nil
@@ -240,7 +300,7 @@ func protocol(name string) (byte, error) {
 }
 
 // forgetFlows ends tracked UDP flows that match: they would go on to where the port led before.
-func forgetFlows(mappings []PortMapping, match func(*netlink.ConntrackFlow, PortMapping) bool) error {
+func forgetFlows(mappings []ipam.PortMapping, match func(*netlink.ConntrackFlow, ipam.PortMapping) bool) error {
 	for _, m := range mappings {
 		if p, err := protocol(m.Protocol); err != nil || p != unix.IPPROTO_UDP {
 			continue

@@ -41,7 +41,7 @@ func add(args *skel.CmdArgs) error {
 		return types.NewError(errAddress, err.Error(), "")
 	}
 	lease, err := pool.Acquire(ipam.Lease{
-		ContainerID: args.ContainerID, IfName: args.IfName, Netns: args.Netns, HostPorts: len(conf.RuntimeConfig.PortMappings) > 0,
+		ContainerID: args.ContainerID, IfName: args.IfName, Netns: args.Netns, PortMappings: conf.RuntimeConfig.PortMappings,
 	})
 	if err != nil {
 		return types.NewError(errAddress, err.Error(), "")
@@ -54,10 +54,10 @@ func add(args *skel.CmdArgs) error {
 		if err := a.create(); err != nil {
 			return types.NewError(errLink, fmt.Sprintf("attach container %s to bridge %s: %v", args.ContainerID, conf.Bridge, err), "")
 		}
-		if !lease.HostPorts {
+		if len(lease.PortMappings) == 0 {
 			return nil
 		}
-		if err := openHostPorts(conf.Table, lease.Addresses, conf.RuntimeConfig.PortMappings); err != nil {
+		if err := openHostPorts(conf.Table, lease.Addresses, lease.PortMappings); err != nil {
 			return types.NewError(errHostPort, fmt.Sprintf("open host ports of container %s: %v", args.ContainerID, err), "")
 		}
 		return nil
@@ -175,7 +175,7 @@ func collect(c Config, valid func(ipam.Lease) bool) error {
 
 // detach ends an attachment. The lease goes last, so that no step is forgotten if this is killed before.
 func detach(pool *ipam.Pool, table string, lease ipam.Lease) error {
-	if lease.HostPorts {
+	if len(lease.PortMappings) > 0 {
 		if err := closeHostPorts(table, lease.Addresses); err != nil {
 			return fmt.Errorf("close host ports of container %s: %w", lease.ContainerID, err)
 		}

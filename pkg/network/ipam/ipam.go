@@ -36,8 +36,16 @@ type Lease struct {
 	Netns string `json:"netns,omitempty"`
 	// Addresses has one address for each of the pool's subnets, in their order.
 	Addresses []netip.Addr `json:"addresses"`
-	// HostPorts tells that elements of the host port maps point to Addresses.
-	HostPorts bool `json:"hostPorts,omitempty"`
+	// PortMappings are the ports of the node that lead to Addresses.
+	PortMappings []PortMapping `json:"portMappings,omitempty"`
+}
+
+// PortMapping is a port of the node that leads to a port of the container (the portMappings convention of CNI).
+type PortMapping struct {
+	HostPort      uint16 `json:"hostPort"`
+	ContainerPort uint16 `json:"containerPort"`
+	Protocol      string `json:"protocol"` // tcp, udp or sctp
+	HostIP        string `json:"hostIP,omitempty"`
 }
 
 // Pool is the addresses of a node in one network. It may be used by several processes at once.

@@ -224,11 +224,19 @@ func (n *NS) ServeUDP(address, name string) {
 	}()
 }
 
+// patience is how long an answer may take: a first packet may be lost while links come up, and is sent again after 1 s.
+const patience = 4 * time.Second
+
 // Dial opens a connection from the namespace.
 func (n *NS) Dial(network, address string) (net.Conn, error) {
+	return n.DialWithin(patience, network, address)
+}
+
+// DialWithin is Dial with another time limit, for what is expected to time out.
+func (n *NS) DialWithin(limit time.Duration, network, address string) (net.Conn, error) {
 	var c net.Conn
 	err := n.Do(func() (err error) {
-		c, err = net.DialTimeout(network, address, time.Second)
+		c, err = net.DialTimeout(network, address, limit)
 		return err
 	})
 	return c, err
@@ -246,7 +254,7 @@ func (n *NS) Get(network, address string) (name, client string, err error) {
 
 // Ask reads the server's answer on a connection.
 func Ask(c net.Conn, network string) (name, client string, err error) {
-	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	if strings.HasPrefix(network, "udp") {
 		if _, err := c.Write([]byte("?")); err != nil {
 			return "", "", err

@@ -6,7 +6,8 @@
 // All of a cluster's rules are in one table of family ip. Each part owns the chains, sets and maps with its prefix and
 // touches no other's: node- (pkg/network/bridge), hostports (pkg/network/cni), proxy-, service- and affinity-
 // (pkg/network/proxy). A part lays its rules with one transaction that adds what is missing and refills what is there,
-// so no packet ever meets a table half built. The programs nft and iptables are never needed.
+// so no packet ever meets a table half built. A table that an older or newer program has left is replaced whole (see
+// Begin). The programs nft and iptables are never needed.
 package nft
 
 import (

@@ -3,26 +3,79 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	"k8s.io/klog/v2"
 )
 
-// A tracked UDP flow keeps its translation as long as datagrams come, so a client that does not change its port would
-// send for ever to an endpoint that is gone, or to none. endFlows ends the tracked flows of changed UDP ports that lead
-// elsewhere than to one of their endpoints. TCP connections end by themselves. The cost is one dump of the tracked
-// flows, and only if a UDP port changed.
-func (p *Proxy) endFlows(old, now []*servicePort) error {
+// flowEnder ends tracked UDP flows that lead to endpoints that are gone. Such a flow keeps its translation as long as
+// datagrams come, so a client that does not change its port would send for ever to an endpoint that is gone, or to none.
+// TCP connections end by themselves.
+//
+// A dump of the tracked flows takes tens of milliseconds, as the kernel walks all buckets of its table: so it is one dump
+// for all changes that have come since the last, beside the writing of rules; and none if no UDP port changed.
+type flowEnder struct {
+	handle *netlink.Handle
+	wake   chan struct{} // holds one token
+
+	mu      sync.Mutex
+	pending map[front]map[netip.AddrPort]bool
+}
+
+func newFlowEnder() (*flowEnder, error) {
+	// One socket for all: the kernel makes the close of a netfilter socket wait until replaced rules are forgotten.
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("open connection to tracked flows: %w", err)
+	}
+	return &flowEnder{handle: h, wake: make(chan struct{}, 1), pending: map[front]map[netip.AddrPort]bool{}}, nil
+}
+
+// add notes ports as they were and as they are now.
+func (f *flowEnder) add(old, now []*servicePort) {
 	fronts := frontsOf(old, now)
 	if len(fronts) == 0 {
-		return nil
+		return
 	}
+	f.mu.Lock()
+	maps.Copy(f.pending, fronts)
+	f.mu.Unlock()
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run ends flows until ctx ends.
+func (f *flowEnder) run(ctx context.Context) {
+	defer f.handle.Close()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.wake:
+		}
+		f.mu.Lock()
+		fronts := f.pending
+		f.pending = map[front]map[netip.AddrPort]bool{}
+		f.mu.Unlock()
+		if err := f.end(fronts); err != nil {
+			klog.FromContext(ctx).Error(err, "Failed to end tracked UDP flows of services; they may lead to endpoints that are gone")
+		}
+	}
+}
+
+func (f *flowEnder) end(fronts map[front]map[netip.AddrPort]bool) error {
 	local := map[netip.Addr]bool{}
-	addresses, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	addresses, err := f.handle.AddrList(nil, netlink.FAMILY_V4)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return fmt.Errorf("list addresses: %w", err)
 	}
@@ -31,9 +84,9 @@ func (p *Proxy) endFlows(old, now []*servicePort) error {
 			local[ip] = true
 		}
 	}
-	_, err = netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, staleFlows{fronts, local})
+	_, err = f.handle.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, staleFlows{fronts, local})
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // one that ended by itself meanwhile
-		return fmt.Errorf("end tracked flows of changed services: %w", err)
+		return fmt.Errorf("delete tracked flows: %w", err)
 	}
 	return nil
 }

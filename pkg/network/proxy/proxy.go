@@ -6,7 +6,8 @@
 // Events mark Services as changed; after a short while, in which more may come, what has changed is compared with what
 // is in the kernel and the difference is written in one transaction. A change costs as much as the Services it is
 // about, however many there are; memory is some hundred bytes for a port and 32 for an endpoint. At start everything is
-// laid in one transaction in the place of whatever an earlier process left, so traffic goes on over restarts.
+// laid in one transaction in the place of whatever an earlier process left, of this version or another, so traffic goes
+// on over restarts and upgrades.
 package proxy
 
 import (
@@ -17,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/nftables"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -46,6 +48,8 @@ type Options struct {
 	Table       string // nft.TableName; shared with pkg/network/bridge and cni
 	// Own are service addresses that the node answers by itself, as that of cluster DNS: they are left alone.
 	Own []netip.Addr
+	// Others queues what the table holds besides services: for a transaction in which the table is laid anew.
+	Others func(c *nftables.Conn) error
 	// Lost is called when the table has vanished, before services are laid anew: `nft flush ruleset` takes the bridge's
 	// rules too. May be nil.
 	Lost func(ctx context.Context) error
@@ -67,6 +71,7 @@ type Proxy struct {
 
 	// Of Run alone.
 	table   *table
+	flows   *flowEnder
 	applied map[types.NamespacedName][]*appliedPort
 	owners  map[element]types.NamespacedName // by element without its target: who has it
 	losers  map[types.NamespacedName]bool    // Services that lack an element because another has it
@@ -124,6 +129,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	p.table = t
 	defer t.close()
+	if p.flows, err = newFlowEnder(); err != nil {
+		return fmt.Errorf("service proxy: %w", err)
+	}
+	var ending sync.WaitGroup
+	defer ending.Wait()
+	ending.Go(func() { p.flows.run(ctx) })
 	p.mark(func() { p.all = true })
 	check := time.NewTicker(checkEvery)
 	defer check.Stop()
@@ -273,10 +284,11 @@ func (p *Proxy) resync(ctx context.Context, here place) error {
 			p.applied[nameOf(svc)] = ports
 		}
 	}
-	if err := p.table.reset(everything); err != nil {
+	if err := p.table.reset(ctx, everything); err != nil {
 		return err
 	}
-	return p.endFlows(nil, changed)
+	p.flows.add(nil, changed)
+	return nil
 }
 
 // update writes the changes of the Services, all in one transaction.
@@ -338,7 +350,8 @@ func (p *Proxy) update(ctx context.Context, dirty map[types.NamespacedName]bool,
 	if err := p.table.replace(old, now); err != nil {
 		return err
 	}
-	return p.endFlows(oldPorts, nowPorts)
+	p.flows.add(oldPorts, nowPorts)
+	return nil
 }
 
 // portsOf returns the ports of a Service with their objects. The Service's cluster IPs are with its first port.

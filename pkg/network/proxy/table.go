@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+	"k8s.io/klog/v2"
 
 	"github.com/hivemind-project/hivemind/pkg/network/nft"
 )
@@ -22,6 +24,7 @@ type table struct {
 	table    *nftables.Table
 	services netip.Prefix
 	own      []netip.Addr
+	others   func(*nftables.Conn) error
 	shared   map[string]*nftables.Set
 }
 
@@ -30,7 +33,7 @@ func openTable(o Options) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &table{conn: c, table: nft.Table(o.Table), services: o.ServiceCIDR, own: o.Own}
+	t := &table{conn: c, table: nft.Table(o.Table), services: o.ServiceCIDR, own: o.Own, others: o.Others}
 	addressType, err1 := nftables.ConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
 	nodePortType, err2 := nftables.ConcatSetType(nftables.TypeInetProto, nftables.TypeInetService)
 	target, err3 := nftables.ConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
@@ -60,9 +63,38 @@ func (t *table) exists() bool {
 	return err == nil
 }
 
-// reset makes the table hold these objects and nothing else of the proxy's, whatever it held. What affinity remembers is
-// kept for chains that stay.
-func (t *table) reset(all []objects) error {
+// reset makes the table hold these objects and nothing else of the proxy's, whatever it held. A table that is there is
+// refilled, which keeps what affinity remembers for chains that stay. One that is of another make, or that does not take
+// the objects because somebody else changed it, is replaced whole.
+func (t *table) reset(ctx context.Context, all []objects) error {
+	now := join(all)
+	if t.exists() {
+		err := t.refill(now)
+		if err == nil {
+			return nil
+		}
+		klog.FromContext(ctx).Info("Replacing the nftables table", "table", t.table.Name, "reason", err.Error())
+		// What was queued or not yet answered goes with the connection.
+		if err := t.reopen(); err != nil {
+			return err
+		}
+	}
+	nft.BeginAnew(t.conn, t.table.Name)
+	if err := t.others(t.conn); err != nil {
+		return errors.Join(err, t.reopen())
+	}
+	t.layBase()
+	if err := t.write(objects{}, now, nil); err != nil {
+		return errors.Join(err, t.reopen())
+	}
+	return t.flush()
+}
+
+// refill adds what a table of this program lacks, and empties and fills the rest.
+func (t *table) refill(now objects) error {
+	if _, err := nft.Begin(t.conn, t.table.Name); err != nil {
+		return err
+	}
 	chains, err := t.conn.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
 	if err != nil {
 		return fmt.Errorf("list chains: %w", err)
@@ -86,11 +118,6 @@ func (t *table) reset(all []objects) error {
 		}
 	}
 	t.layBase()
-	var now objects
-	for _, o := range all {
-		now.chains = append(now.chains, o.chains...)
-		now.elements = append(now.elements, o.elements...)
-	}
 	if err := t.write(old, now, oldSets); err != nil {
 		return err
 	}
@@ -105,6 +132,17 @@ func (t *table) replace(old, now objects) error {
 	return t.flush()
 }
 
+// reopen puts a fresh connection in the place of one that failed.
+func (t *table) reopen() error {
+	c, err := nft.Open()
+	if err != nil {
+		return err
+	}
+	err = t.conn.CloseLasting()
+	t.conn = c
+	return err
+}
+
 func (t *table) flush() error {
 	if err := t.conn.Flush(); err != nil {
 		return fmt.Errorf("write nftables table %s: %w", t.table.Name, err)
@@ -115,7 +153,6 @@ func (t *table) flush() error {
 // layBase queues what all services share, emptied and refilled.
 func (t *table) layBase() {
 	c := t.conn
-	c.AddTable(t.table)
 	for _, s := range t.shared {
 		_ = c.AddSet(s, nil) // fails for anonymous sets alone
 		c.FlushSet(s)
@@ -227,6 +264,14 @@ func (t *table) bySet(elements []element) map[*nftables.Set][]nftables.SetElemen
 		sorted[set] = append(sorted[set], se)
 	}
 	return sorted
+}
+
+func join(all []objects) (joined objects) {
+	for _, o := range all {
+		joined.chains = append(joined.chains, o.chains...)
+		joined.elements = append(joined.elements, o.elements...)
+	}
+	return joined
 }
 
 // setsOf names the sets of the chains.
