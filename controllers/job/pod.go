@@ -5,7 +5,6 @@ package job
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 
@@ -107,8 +106,7 @@ func failureCounts(pod *corev1.Pod) (counted, ignored int32) {
 		}
 		return int32(n)
 	}
-	counted, ignored = read(batchv1.JobIndexFailureCountAnnotation), read(batchv1.JobIndexIgnoredFailureCountAnnotation)
-	return counted, min(ignored, math.MaxInt32-1-min(counted, math.MaxInt32-1))
+	return read(batchv1.JobIndexFailureCountAnnotation), read(batchv1.JobIndexIgnoredFailureCountAnnotation)
 }
 
 // failed reports whether the pod counts as failed. One that is being deleted does as soon as that is known, since it may

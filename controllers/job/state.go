@@ -3,6 +3,7 @@
 package job
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -129,9 +130,10 @@ func (s *state) hold() {
 	}
 }
 
+// allFailures is how many pods of the index failed before this one.
 func allFailures(pod *corev1.Pod) int32 {
 	counted, ignored := failureCounts(pod)
-	return counted + ignored
+	return int32(min(int64(counted)+int64(ignored), math.MaxInt32-1))
 }
 
 // retryIn is how long the index has to wait for its next pod.
