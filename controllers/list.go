@@ -9,12 +9,14 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/hivemind-project/hivemind/controllers/clusterroleaggregation"
+	"github.com/hivemind-project/hivemind/controllers/cronjob"
 	"github.com/hivemind-project/hivemind/controllers/daemonset"
 	"github.com/hivemind-project/hivemind/controllers/deployment"
 	"github.com/hivemind-project/hivemind/controllers/endpoints"
 	"github.com/hivemind-project/hivemind/controllers/endpointslice"
 	"github.com/hivemind-project/hivemind/controllers/endpointslicemirroring"
 	"github.com/hivemind-project/hivemind/controllers/garbagecollector"
+	"github.com/hivemind-project/hivemind/controllers/job"
 	"github.com/hivemind-project/hivemind/controllers/namespace"
 	"github.com/hivemind-project/hivemind/controllers/nodeipam"
 	"github.com/hivemind-project/hivemind/controllers/nodelifecycle"
@@ -24,6 +26,7 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/rootca"
 	"github.com/hivemind-project/hivemind/controllers/serviceaccount"
 	"github.com/hivemind-project/hivemind/controllers/statefulset"
+	"github.com/hivemind-project/hivemind/controllers/ttlafterfinished"
 )
 
 // nodePrefix is the size of the address range that each node gets for its pods, in bits.
@@ -73,6 +76,16 @@ func All() []Entry {
 		entry("daemonset-controller", "daemon-set-controller", 2, func(d Deps, client kubernetes.Interface) (*daemonset.Controller, error) {
 			apps, core := d.Informers.Apps().V1(), d.Informers.Core().V1()
 			return daemonset.New(client, apps.DaemonSets(), apps.ControllerRevisions(), core.Pods(), core.Nodes(), d.recorder("daemonset-controller"))
+		}),
+		entry("job-controller", "job-controller", 3, func(d Deps, client kubernetes.Interface) (*job.Controller, error) {
+			return job.New(client, d.Informers.Batch().V1().Jobs(), d.Informers.Core().V1().Pods(), d.recorder("job-controller"))
+		}),
+		entry("cronjob-controller", "cronjob-controller", 2, func(d Deps, client kubernetes.Interface) (*cronjob.Controller, error) {
+			batch := d.Informers.Batch().V1()
+			return cronjob.New(client, batch.CronJobs(), batch.Jobs(), d.recorder("cronjob-controller"))
+		}),
+		entry("ttl-after-finished-controller", "ttl-after-finished-controller", 1, func(d Deps, client kubernetes.Interface) (*ttlafterfinished.Controller, error) {
+			return ttlafterfinished.New(client, d.Informers.Batch().V1().Jobs())
 		}),
 		entry("endpoints-controller", "endpoint-controller", 2, func(d Deps, client kubernetes.Interface) (*endpoints.Controller, error) {
 			core := d.Informers.Core().V1()

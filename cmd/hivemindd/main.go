@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+	_ "time/tzdata" // what the timeZone of a CronJob means must not depend on the machine
 
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"

@@ -6,8 +6,11 @@ import (
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	nodev1 "k8s.io/api/node/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -15,8 +18,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/hivemind-project/hivemind/apis/apps"
+	"github.com/hivemind-project/hivemind/apis/batch"
 	"github.com/hivemind-project/hivemind/apis/coordination"
 	"github.com/hivemind-project/hivemind/apis/discovery"
+	"github.com/hivemind-project/hivemind/apis/networking"
+	"github.com/hivemind-project/hivemind/apis/node"
 	"github.com/hivemind-project/hivemind/apis/rbac"
 	"github.com/hivemind-project/hivemind/apis/scheduling"
 	"github.com/hivemind-project/hivemind/apis/storage"
@@ -25,7 +31,7 @@ import (
 // rows is the whole table.
 func rows() []*Resource {
 	var all []*Resource
-	for _, group := range [][]*Resource{coreRows(), appsRows(), rbacRows(), storageRows(), smallGroupRows()} {
+	for _, group := range [][]*Resource{coreRows(), appsRows(), batchRows(), networkingRows(), rbacRows(), storageRows(), smallGroupRows()} {
 		all = append(all, group...)
 	}
 	return all
@@ -70,6 +76,46 @@ func appsRows() []*Resource {
 			List:     func() runtime.Object { return &appsv1.ControllerRevisionList{} },
 			Validate: apps.ValidateControllerRevision, ValidateUpdate: apps.ValidateControllerRevisionUpdate,
 		}.in(v1, "ControllerRevision"),
+	}
+}
+
+func batchRows() []*Resource {
+	v1 := batchv1.SchemeGroupVersion
+	return []*Resource{
+		Kind[batchv1.Job]{
+			Resource: "jobs", Singular: "job", Categories: []string{"all"},
+			List:   func() runtime.Object { return &batchv1.JobList{} },
+			Status: true, Generation: true, Orphan: true, SetDefaults: batch.SetDefaultsJob,
+			PrepareForCreate: batch.PrepareJobForCreate, PrepareForUpdate: batch.PrepareJobForUpdate,
+			Validate: batch.ValidateJob, ValidateUpdate: batch.ValidateJobUpdate, ValidateStatusUpdate: batch.ValidateJobStatusUpdate,
+			Fields: func(j *batchv1.Job) fields.Set {
+				return fields.Set{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
+			},
+		}.in(v1, "Job"),
+		Kind[batchv1.CronJob]{
+			Resource: "cronjobs", Singular: "cronjob", ShortNames: []string{"cj"}, Categories: []string{"all"},
+			List:   func() runtime.Object { return &batchv1.CronJobList{} },
+			Status: true, Generation: true, SetDefaults: batch.SetDefaultsCronJob,
+			PrepareForCreate: batch.PrepareCronJobForCreate, PrepareForUpdate: batch.PrepareCronJobForUpdate,
+			Validate: batch.ValidateCronJob, ValidateUpdate: batch.ValidateCronJobUpdate, ValidateStatusUpdate: batch.ValidateCronJobStatusUpdate,
+		}.in(v1, "CronJob"),
+	}
+}
+
+func networkingRows() []*Resource {
+	v1 := networkingv1.SchemeGroupVersion
+	return []*Resource{
+		Kind[networkingv1.Ingress]{
+			Resource: "ingresses", Singular: "ingress", ShortNames: []string{"ing"},
+			List:   func() runtime.Object { return &networkingv1.IngressList{} },
+			Status: true, Generation: true,
+			Validate: networking.ValidateIngress, ValidateUpdate: networking.ValidateIngressUpdate, ValidateStatusUpdate: networking.ValidateIngressStatusUpdate,
+		}.in(v1, "Ingress"),
+		Kind[networkingv1.IngressClass]{
+			Resource: "ingressclasses", Singular: "ingressclass", Cluster: true, Generation: true,
+			List:        func() runtime.Object { return &networkingv1.IngressClassList{} },
+			SetDefaults: networking.SetDefaultsIngressClass, Validate: networking.ValidateIngressClass, ValidateUpdate: networking.ValidateIngressClassUpdate,
+		}.in(v1, "IngressClass"),
 	}
 }
 
@@ -124,6 +170,11 @@ func smallGroupRows() []*Resource {
 			SetDefaults: discovery.SetDefaultsEndpointSlice, PrepareForCreate: discovery.PrepareEndpointSliceForCreate, PrepareForUpdate: discovery.PrepareEndpointSliceForUpdate,
 			Validate: discovery.ValidateEndpointSlice, ValidateUpdate: discovery.ValidateEndpointSliceUpdate,
 		}.in(discoveryv1.SchemeGroupVersion, "EndpointSlice"),
+		Kind[nodev1.RuntimeClass]{
+			Resource: "runtimeclasses", Singular: "runtimeclass", Cluster: true, CreateOnUpdate: true,
+			List:     func() runtime.Object { return &nodev1.RuntimeClassList{} },
+			Validate: node.ValidateRuntimeClass, ValidateUpdate: node.ValidateRuntimeClassUpdate,
+		}.in(nodev1.SchemeGroupVersion, "RuntimeClass"),
 		Kind[schedulingv1.PriorityClass]{
 			Resource: "priorityclasses", Singular: "priorityclass", ShortNames: []string{"pc"}, Cluster: true, Generation: true,
 			List:        func() runtime.Object { return &schedulingv1.PriorityClassList{} },
