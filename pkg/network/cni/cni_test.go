@@ -27,6 +27,7 @@ import (
 	"github.com/hivemind-project/hivemind/pkg/network/bridge"
 	"github.com/hivemind-project/hivemind/pkg/network/ipam"
 	"github.com/hivemind-project/hivemind/pkg/network/nettest"
+	"github.com/hivemind-project/hivemind/pkg/network/nft"
 )
 
 // TestMain is also the plugin: the tests execute themselves as a runtime executes it.
@@ -402,6 +403,42 @@ func TestHostPorts(t *testing.T) {
 	}
 	if _, _, err := world.Get("tcp", "192.0.2.1:8080"); err == nil {
 		t.Error("a host port of a pod that is gone is open")
+	}
+}
+
+// TestTableOfAnotherVersion has pods with host ports wait for the table to be replaced, and others come and go.
+func TestTableOfAnotherVersion(t *testing.T) {
+	n := newNode(t)
+	mapping := hostPort(ipam.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
+	a, _ := n.add("a", mapping)
+	if err := nft.Disown(n.conf.Table); err != nil {
+		t.Fatal(err)
+	}
+	late := nettest.New(t)
+	if _, err := n.exec("ADD", "late", late.Path, mapping); err == nil || !strings.Contains(err.Error(), nft.ErrLayout.Error()) {
+		t.Errorf("a host port in a table of another version: %v", err)
+	}
+	b, _ := n.add("b", nil)
+	if _, err := n.exec("DEL", "a", a.Path, nil); err != nil {
+		t.Errorf("DEL of a pod with host ports: %v", err)
+	}
+
+	c, err := nft.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseLasting()
+	nft.BeginAnew(c, n.conf.Table)
+	if err := QueueHostPorts(c, n.conf); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	d, ipD := n.add("d", mapping)
+	d.ServeTCP(ipD+":80", "d")
+	if name, _, err := b.Get("tcp", gateway+":8080"); name != "d" {
+		t.Errorf("after the table was replaced: got %q, %v; want d", name, err)
 	}
 }
 
