@@ -85,7 +85,8 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := main.Complete(c.Informers).New("hivemind-apiserver", custom.GenericAPIServer)
+	// The informers are not handed on: readiness would depend on those that controllers start at any time later.
+	server, err := main.Complete(nil).New("hivemind-apiserver", custom.GenericAPIServer)
 	if err != nil {
 		return nil, fmt.Errorf("build the API server: %w", err)
 	}

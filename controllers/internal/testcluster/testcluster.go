@@ -40,13 +40,15 @@ type Cluster struct {
 // New returns a cluster that holds objs.
 func New(t testing.TB, objs ...runtime.Object) *Cluster {
 	t.Helper()
-	client := fake.NewClientset(objs...)
-	c := &Cluster{
-		Client:    client,
-		Informers: informers.NewSharedInformerFactory(client, 0),
-		Events:    &Events{},
-		t:         t,
+	c := &Cluster{Events: &Events{}, t: t}
+	for _, obj := range objs {
+		// As an API server would have it, so that updates of what was there from the start can be stale, too.
+		if m, err := meta.Accessor(obj); err == nil && m.GetResourceVersion() == "" {
+			m.SetResourceVersion(strconv.FormatInt(c.last.Add(1), 10))
+		}
 	}
+	client := fake.NewClientset(objs...)
+	c.Client, c.Informers = client, informers.NewSharedInformerFactory(client, 0)
 	client.PrependReactor("create", "*", c.complete)
 	client.PrependReactor("update", "*", c.check)
 	return c
