@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -41,9 +42,11 @@ type Cluster struct {
 func New(t testing.TB, objs ...runtime.Object) *Cluster {
 	t.Helper()
 	c := &Cluster{Events: &Events{}, t: t}
-	for _, obj := range objs {
+	objs = slices.Clone(objs)
+	for i, obj := range objs {
+		objs[i] = obj.DeepCopyObject()
 		// As an API server would have it, so that updates of what was there from the start can be stale, too.
-		if m, err := meta.Accessor(obj); err == nil && m.GetResourceVersion() == "" {
+		if m, err := meta.Accessor(objs[i]); err == nil && m.GetResourceVersion() == "" {
 			m.SetResourceVersion(strconv.FormatInt(c.last.Add(1), 10))
 		}
 	}
