@@ -150,7 +150,7 @@ func (p *process) reason() error {
 	if status == nil || status.Error == "" {
 		return fmt.Errorf("hivemindd has ended (%v)\nNext: hivemind up, or hivemind logs --data-dir %s for the reason", p.cmd.ProcessState, p.cfg.DataDir)
 	}
-	return fmt.Errorf("hivemindd has ended (%v): %s\nNext: hivemind logs --data-dir %s has more", p.cmd.ProcessState, status.Error, p.cfg.DataDir)
+	return fmt.Errorf("hivemindd has ended (%v): %s\nNext: do what that says; hivemind logs --data-dir %s shows what came before", p.cmd.ProcessState, status.Error, p.cfg.DataDir)
 }
 
 // stop ends hivemindd and waits until it has.

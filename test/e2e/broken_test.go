@@ -109,7 +109,8 @@ func fill(t *testing.T, d *disk, c *cluster.Cluster, program string) []string {
 		return contains(string(text), "Ready in ", "Ctrl-C")
 	})
 
-	d.resize(t, 0)
+	// Enough for some more writes, which end in the middle of one.
+	d.resize(t, d.used(t)+4<<20)
 	var acknowledged []string
 	value := filepath.Join(t.TempDir(), "value")
 	if err := os.WriteFile(value, bytes.Repeat([]byte("a"), 500<<10), 0o600); err != nil {
@@ -170,16 +171,19 @@ func newDisk(t *testing.T, size int) *disk {
 	return d
 }
 
-// resize changes how much fits on the disk; 0 means no more than what is there.
-func (d *disk) resize(t *testing.T, size uint64) {
+// used is what is on the disk, in bytes.
+func (d *disk) used(t *testing.T) int {
 	t.Helper()
-	if size == 0 {
-		var s unix.Statfs_t
-		if err := unix.Statfs(d.dir, &s); err != nil {
-			t.Fatal(err)
-		}
-		size = (s.Blocks - s.Bfree) * uint64(s.Bsize)
+	var s unix.Statfs_t
+	if err := unix.Statfs(d.dir, &s); err != nil {
+		t.Fatal(err)
 	}
+	return int(s.Blocks-s.Bfree) * int(s.Bsize)
+}
+
+// resize changes how much fits on the disk.
+func (d *disk) resize(t *testing.T, size int) {
+	t.Helper()
 	if err := unix.Mount("tmpfs", d.dir, "tmpfs", unix.MS_REMOUNT, fmt.Sprintf("size=%d", size)); err != nil {
 		t.Fatal(err)
 	}
