@@ -137,8 +137,20 @@ func (p *process) attend(ctx context.Context, out io.Writer) error {
 		return p.stop()
 	case <-p.ended:
 		cancel()
-		return errors.Join(fmt.Errorf("hivemindd has ended (%v)\nNext: hivemind up, or hivemind logs --data-dir %s for the reason", p.cmd.ProcessState, p.cfg.DataDir), <-shown)
+		return errors.Join(p.reason(), <-shown)
 	}
+}
+
+// reason is why hivemindd has ended, as far as it could say.
+func (p *process) reason() error {
+	status, err := daemon.Read(p.cfg.RunDir())
+	if err != nil {
+		return err
+	}
+	if status == nil || status.Error == "" {
+		return fmt.Errorf("hivemindd has ended (%v)\nNext: hivemind up, or hivemind logs --data-dir %s for the reason", p.cmd.ProcessState, p.cfg.DataDir)
+	}
+	return fmt.Errorf("hivemindd has ended (%v): %s\nNext: do what that says; hivemind logs --data-dir %s shows what came before", p.cmd.ProcessState, status.Error, p.cfg.DataDir)
 }
 
 // stop ends hivemindd and waits until it has.

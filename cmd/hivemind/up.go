@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -145,13 +147,30 @@ func prepare(cfg *apiconfig.Config) (string, error) {
 	dir := cfg.Path("bin")
 	binaries, err := carried.Unpack(dir, nodePrograms(cfg)...)
 	if err != nil {
-		return "", err
+		return "", errors.Join(err, forget(cfg.DataDir, dir))
 	}
 	// Shims of running containers hold on to the version that started them.
 	if err := carried.Prune(dir, runsFrom); err != nil {
 		return "", err
 	}
 	return binaries, datadir.Open(cfg, version)
+}
+
+// forget removes what was begun in dataDir, unless there was something before.
+func forget(dataDir, binaries string) error {
+	entries, err := os.ReadDir(binaries)
+	if len(entries) == 1 && entries[0].Name() == bundle.LockName {
+		err = os.RemoveAll(binaries)
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = os.Remove(dataDir)
+	}
+	switch {
+	case errors.Is(err, syscall.ENOTEMPTY), errors.Is(err, syscall.EBUSY): // a cluster is in it, or a disk mounted on it
+	case err != nil:
+		return fmt.Errorf("remove what was begun: %w", err)
+	}
+	return nil
 }
 
 // nodePrograms are what a node runs; kubectl and helm are unpacked when they are first called.

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -16,12 +15,12 @@ import (
 )
 
 // components lists the parts of this process in the order they start: those of the server role, then those of the
-// agent role.
-func components(_ context.Context, cfg *apiconfig.Config, opts options) ([]component.Component, error) {
+// agent role. failed is told why the process is about to end where a part cannot go on.
+func components(cfg *apiconfig.Config, opts options, failed func(error)) ([]component.Component, error) {
 	if !slices.Contains(cfg.Roles, apiconfig.RoleServer) {
 		return nil, errors.New("roles: an agent alone has no server to join; add the role server")
 	}
-	s := server.New(cfg)
+	s := server.New(cfg, failed)
 	parts := s.Components()
 	if !slices.Contains(cfg.Roles, apiconfig.RoleAgent) {
 		return parts, nil

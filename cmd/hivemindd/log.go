@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/go-logr/logr/funcr"
+	"google.golang.org/grpc/grpclog"
 	"gopkg.in/natefinch/lumberjack.v2"
 	"k8s.io/klog/v2"
 
@@ -19,7 +20,7 @@ import (
 // debugVerbosity is what klog's -v is at level debug.
 const debugVerbosity = 4
 
-// startLog sets klog up, which all libraries of Kubernetes log through. The returned function writes out what is buffered.
+// startLog sets klog up, which all libraries of Kubernetes log through, and keeps gRPC quiet. The returned function writes out what is buffered.
 func startLog(cfg apiconfig.Log, file string) (flush func(), err error) {
 	var out io.Writer = os.Stderr
 	if file != "" {
@@ -62,5 +63,7 @@ func startLog(cfg apiconfig.Log, file string) (flush func(), err error) {
 			_, _ = io.WriteString(out, line+"\n")
 		}, funcr.Options{LogTimestamp: true, Verbosity: verbosity}))
 	}
+	// What gRPC warns of is that containerd is not there yet or not any more, which its users find out and report themselves.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, out))
 	return klog.Flush, nil
 }

@@ -108,7 +108,11 @@ func serve(ctx context.Context, cfg *apiconfig.Config, opts options) error {
 	if err := datadir.Open(cfg, version); err != nil {
 		return errors.Join(err, reporter.Failed(err))
 	}
-	parts, err := components(ctx, cfg, opts)
+	parts, err := components(cfg, opts, func(err error) {
+		if err := reporter.Failed(err); err != nil {
+			klog.ErrorS(err, "Status not written")
+		}
+	})
 	if err != nil {
 		return errors.Join(err, reporter.Failed(err))
 	}

@@ -26,6 +26,7 @@ func TestConfig(t *testing.T) {
 	stub := file("# systemd\nnameserver 127.0.0.53\noptions edns0\n")
 	behind := file("nameserver 198.51.100.1\nnameserver 198.51.100.2\n")
 	empty := file("")
+	loopback := file("nameserver 127.0.0.1\nnameserver ::1\nsearch home.test\n")
 	value := "2"
 	for _, c := range []struct {
 		name                       string
@@ -41,6 +42,8 @@ func TestConfig(t *testing.T) {
 		{"default behind a stub", []string{stub, behind}, v1.PodSpec{DNSPolicy: v1.DNSDefault}, "198.51.100.1 198.51.100.2", "", "", false},
 		{"default with a stub alone", []string{stub}, v1.PodSpec{DNSPolicy: v1.DNSDefault}, "10.43.0.10", "", "edns0", false},
 		{"stub is reachable from the host", []string{stub, behind}, v1.PodSpec{DNSPolicy: v1.DNSDefault, HostNetwork: true}, "127.0.0.53", "", "edns0", false},
+		{"default with loopback servers alone", []string{loopback, dir + "/absent"}, v1.PodSpec{DNSPolicy: v1.DNSDefault}, "10.43.0.10", "home.test", "", false},
+		{"cluster first with loopback servers alone", []string{loopback}, v1.PodSpec{DNSPolicy: v1.DNSClusterFirst}, "10.43.0.10", "default.svc.cluster.local svc.cluster.local cluster.local home.test", "ndots:5", false},
 		{"default with an empty file", []string{empty}, v1.PodSpec{DNSPolicy: v1.DNSDefault}, "10.43.0.10", "", "", false},
 		{"default without a file", []string{dir + "/absent"}, v1.PodSpec{DNSPolicy: v1.DNSDefault}, "10.43.0.10", "", "", false},
 		{"none", []string{plain}, v1.PodSpec{DNSPolicy: v1.DNSNone, DNSConfig: &v1.PodDNSConfig{Nameservers: []string{"1.1.1.1"}, Searches: []string{"a.test"},

@@ -26,6 +26,8 @@ const (
 	stagePrefix = ".unpack-"
 	// verifiedFile, beside the programs, holds the id of a boot and the names of those whose checksums were compared in it.
 	verifiedFile = ".verified"
+	// LockName, beside the directories of programs, is the file that keeps two from unpacking at the same time.
+	LockName = ".lock"
 )
 
 // Unpack makes the named files (all, if none is named) present below dir and returns the directory that they are in.
@@ -39,7 +41,7 @@ func (b *Bundle) Unpack(dir string, names ...string) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("unpack programs: %w", err)
 	}
-	unlock, err := lock(filepath.Join(dir, ".lock"))
+	unlock, err := lock(filepath.Join(dir, LockName))
 	if err != nil {
 		return "", fmt.Errorf("unpack programs into %s: %w", dir, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 )
 
@@ -19,10 +20,13 @@ type Event struct {
 }
 
 // Reporter keeps the status file and tells whoever started this process how the start goes.
+// It may be used by several goroutines.
 type Reporter struct {
+	now func() time.Time
+
+	mu     sync.Mutex
 	status Status
 	out    io.WriteCloser
-	now    func() time.Time
 }
 
 // NewReporter writes status to its RunDir now and with every step. out, which may be nil, gets the events and is closed
@@ -34,6 +38,8 @@ func NewReporter(status Status, out io.WriteCloser) (*Reporter, error) {
 
 // Component tells that a component has become ready; it is a component.Progress once its error is dealt with.
 func (r *Reporter) Component(name string, took time.Duration) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.status.Components = append(r.status.Components, Component{Name: name, Took: took, Since: r.now()})
 	r.tell(Event{Component: name, Took: took})
 	return r.status.write()
@@ -41,6 +47,8 @@ func (r *Reporter) Component(name string, took time.Duration) error {
 
 // Ready tells that all of the process works.
 func (r *Reporter) Ready() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.status.Ready = true
 	err := r.status.write()
 	r.tell(Event{Ready: true})
@@ -48,9 +56,11 @@ func (r *Reporter) Ready() error {
 	return err
 }
 
-// Failed tells why the process ends before it was ready.
+// Failed tells why the process ends: before it was ready, or by an accident after that.
 func (r *Reporter) Failed(cause error) error {
-	r.status.Error = cause.Error()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status.Ready, r.status.Error = false, cause.Error()
 	err := r.status.write()
 	r.tell(Event{Error: cause.Error()})
 	r.end()

@@ -28,6 +28,7 @@ import (
 // Server is one server of a cluster. What a component makes, those after it use.
 type Server struct {
 	config *config.Config
+	failed func(error)
 
 	identities *pki.Bundle
 	etcd       *storage.Etcd
@@ -42,10 +43,11 @@ type Server struct {
 	work background
 }
 
-// New returns a server that has not started.
-func New(c *config.Config) *Server {
+// New returns a server that has not started. failed, which may be nil, is told why the process is about to end where the
+// storage cannot go on.
+func New(c *config.Config, failed func(error)) *Server {
 	life, end := context.WithCancel(context.Background())
-	return &Server{config: c, loopback: &apiserver.Loopback{}, life: life, end: end}
+	return &Server{config: c, failed: failed, loopback: &apiserver.Loopback{}, life: life, end: end}
 }
 
 // Components is what runs at boot, in order.
@@ -109,6 +111,7 @@ func (s *Server) URL() string {
 func (s *Server) startStorage(ctx context.Context) (err error) {
 	s.etcd, err = storage.Start(ctx, storage.Options{
 		Dir: s.config.Path("etcd"), Name: s.config.Node.Name, QuotaBytes: s.config.Storage.QuotaBytes, UnsafeNoFsync: s.config.Storage.UnsafeNoFsync,
+		Failed: s.failed,
 	})
 	return err
 }

@@ -58,6 +58,9 @@ type Options struct {
 	QuotaBytes int64
 	// UnsafeNoFsync gives up crash safety for speed.
 	UnsafeNoFsync bool
+	// Failed, which may be nil, is told why etcd cannot go on; when it returns, the process ends with exit code 1. It is
+	// called by any goroutine, at any time.
+	Failed func(error)
 }
 
 // Etcd is a running member. Client is shared by everything in the process; it has no endpoints and never dials.
@@ -80,7 +83,7 @@ func Start(ctx context.Context, opts Options) (*Etcd, error) {
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create storage directory: %w", err)
 	}
-	logger := newLogger()
+	logger := newLogger(opts)
 	urls := types.MustNewURLs([]string{memberURL})
 	_, err := os.Stat(filepath.Join(opts.Dir, "member"))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

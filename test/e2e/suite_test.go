@@ -55,6 +55,8 @@ func TestCluster(t *testing.T) {
 		{"container killed", s.containerKilled, false},
 		{"helm", s.helmVerbs, false},
 		{"another cluster beside it", s.beside, false},
+		{"damaged file", s.damagedFile, false},
+		{"full disk", s.fullDisk, false},
 		{"down and up", s.downAndUp, false},
 		{"killed in the middle of a rollout", s.killedInRollout, false},
 		{"reset", s.reset, false},

@@ -501,6 +501,34 @@ func TestResolvers(t *testing.T) {
 	}
 }
 
+func TestResolversBehindAStub(t *testing.T) {
+	const missing = "-"
+	for _, c := range []struct{ conf, behind, want string }{
+		{"nameserver 127.0.0.53\n", "nameserver 192.0.2.1\n", "192.0.2.1:53"},
+		{"nameserver 127.0.0.53\n", "", "127.0.0.53:53"},
+		{"nameserver 127.0.0.53\n", missing, "127.0.0.53:53"},
+		{"", "nameserver 192.0.2.1\n", "192.0.2.1:53"},
+		{missing, "nameserver 192.0.2.1\n", "192.0.2.1:53"},
+		{"", "", ""},
+		{missing, missing, ""},
+		{"nameserver 127.0.0.1\nnameserver ::1\n", "nameserver 192.0.2.1\n", "127.0.0.1:53 [::1]:53"}, // dnsmasq, unbound: on the host like us
+		{"nameserver 192.0.2.2\n", "nameserver 192.0.2.1\n", "192.0.2.2:53"},
+	} {
+		dir := t.TempDir()
+		for name, text := range map[string]string{"conf": c.conf, "behind": c.behind} {
+			if text == missing {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := strings.Join(resolvers(filepath.Join(dir, "conf"), filepath.Join(dir, "behind"), netip.Addr{}), " "); got != c.want {
+			t.Errorf("%q, behind it %q: %q, want %q", c.conf, c.behind, got, c.want)
+		}
+	}
+}
+
 func TestResolvConfIsReadAgainWhenItChanges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "resolv.conf")
 	u := newUpstream(nil, path, netip.Addr{})

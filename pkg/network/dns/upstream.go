@@ -166,7 +166,7 @@ func (u *upstream) current() []string {
 	}
 	if modified := info.ModTime(); !modified.Equal(u.modified) {
 		u.modified = modified
-		u.servers = resolvers(u.resolvConf, u.own)
+		u.servers = resolvers(u.resolvConf, systemdResolved, u.own)
 		u.looped.Store(false)
 		u.heard() // those that are new may be
 	}
@@ -191,12 +191,12 @@ func (u *upstream) checkLoop(ctx context.Context) {
 	}
 }
 
-// resolvers reads the name servers of a resolv.conf. If it names only systemd-resolved's stub, those behind the stub are
-// taken; other servers on loopback are asked like any, as we are on the host. Our own address is left out.
-func resolvers(path string, own netip.Addr) []string {
+// resolvers reads the name servers of a resolv.conf. If it names nobody or only systemd-resolved's stub, those behind the
+// stub are taken, which systemd-resolved lists in another file; other servers on loopback are asked like any, as we are on the host. Our own address is left out.
+func resolvers(path, behindStub string, own netip.Addr) []string {
 	servers := nameServers(path, own)
 	if len(servers) == 0 || len(servers) == 1 && strings.HasPrefix(servers[0], "127.0.0.53:") {
-		if behind := nameServers(systemdResolved, own); len(behind) > 0 {
+		if behind := nameServers(behindStub, own); len(behind) > 0 {
 			return behind
 		}
 	}
