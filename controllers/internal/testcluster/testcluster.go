@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
