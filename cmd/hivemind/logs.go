@@ -18,8 +18,7 @@ import (
 // logOptions say what of a log is shown.
 type logOptions struct {
 	follow bool
-	tail   int   // lines from the end; -1 for all
-	from   int64 // offset in bytes, instead of tail
+	tail   int // lines from the end; -1 for all
 }
 
 func newLogsCommand(con *console) *cobra.Command {
@@ -61,8 +60,8 @@ func showLog(ctx context.Context, out io.Writer, path string, opts logOptions) e
 		return err
 	}
 	defer func() { f.Close() }()
-	from := opts.from
-	if from == 0 && opts.tail >= 0 {
+	var from int64
+	if opts.tail >= 0 {
 		if from, err = tailOffset(f, opts.tail); err != nil {
 			return fmt.Errorf("read log: %w", err)
 		}
@@ -79,6 +78,10 @@ func showLog(ctx context.Context, out io.Writer, path string, opts logOptions) e
 		}
 		select {
 		case <-ctx.Done():
+			// What was written meanwhile may be why this ends.
+			if _, err := io.Copy(out, f); err != nil {
+				return fmt.Errorf("read log: %w", err)
+			}
 			return nil
 		case <-time.After(pollInterval):
 		}

@@ -131,13 +131,13 @@ func (p *process) attend(ctx context.Context, out io.Writer) error {
 	follow, cancel := context.WithCancel(ctx)
 	defer cancel()
 	shown := make(chan error, 1)
-	go func() { shown <- showLog(follow, out, logFile(p.cfg), logOptions{follow: true, from: p.logFrom}) }()
+	go func() { shown <- showLog(follow, out, logFile(p.cfg), logOptions{follow: true}) }()
 	select {
 	case <-ctx.Done():
 		return p.stop()
 	case <-p.ended:
 		cancel()
-		return errors.Join(p.reason(), <-shown)
+		return errors.Join(<-shown, p.reason())
 	}
 }
 
