@@ -126,7 +126,7 @@ func (p *process) lastWords() string {
 
 func indent(text string) string { return "  " + strings.ReplaceAll(text, "\n", "\n  ") }
 
-// attend shows the log until hivemindd ends, or ctx does, which ends hivemindd.
+// attend shows what is logged from now on until hivemindd ends, or ctx does, which ends hivemindd.
 func (p *process) attend(ctx context.Context, out io.Writer) error {
 	follow, cancel := context.WithCancel(ctx)
 	defer cancel()
