@@ -195,9 +195,12 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 // build runs the go command in the module's root.
 func build(t testing.TB, args ...string) {
 	t.Helper()
-	_, here, _, _ := runtime.Caller(0)
+	gomod, err := exec.Command("go", "env", "GOMOD").Output() // tests run in the directory of their package
+	if err != nil {
+		t.Fatalf("find the module's root: %v", err)
+	}
 	cmd := exec.Command("go", args...)
-	cmd.Dir = filepath.Join(filepath.Dir(here), "..", "..", "..")
+	cmd.Dir = filepath.Dir(strings.TrimSpace(string(gomod)))
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
