@@ -342,8 +342,7 @@ func (c *Controller) enqueueMatching(pod *corev1.Pod) {
 		return
 	}
 	for _, ds := range all {
-		selector, err := metav1.LabelSelectorAsSelector(ds.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.Labels)) {
+		if owner.MayAdopt(ds.Spec.Selector, pod.Labels) {
 			c.loop.Enqueue(ds)
 		}
 	}

@@ -331,8 +331,7 @@ func (c *Controller) setSeen(obj any) {
 		return
 	}
 	for _, d := range all {
-		selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(rs.Labels)) {
+		if owner.MayAdopt(d.Spec.Selector, rs.Labels) {
 			c.loop.Enqueue(d)
 		}
 	}
@@ -345,8 +344,7 @@ func (c *Controller) setMoved(old, cur any) {
 	if !ok1 || !ok2 {
 		return
 	}
-	was, is := metav1.GetControllerOfNoCopy(before), metav1.GetControllerOfNoCopy(after)
-	if was != nil && (is == nil || is.UID != was.UID) {
+	if was := owner.Left(before, after); was != nil {
 		c.enqueueOwner(before.Namespace, was)
 	}
 }

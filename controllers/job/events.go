@@ -18,6 +18,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/hivemind-project/hivemind/controllers/internal/loop"
+	"github.com/hivemind-project/hivemind/controllers/internal/owner"
 	"github.com/hivemind-project/hivemind/controllers/internal/podcontrol"
 )
 
@@ -149,8 +150,7 @@ func (c *Controller) podFree(pod *corev1.Pod) {
 		return
 	}
 	for _, job := range jobs {
-		selector, err := metav1.LabelSelectorAsSelector(job.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.Labels)) {
+		if owner.MayAdopt(job.Spec.Selector, pod.Labels) {
 			c.loop.EnqueueAfter(job, together)
 		}
 	}

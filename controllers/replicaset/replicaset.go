@@ -344,8 +344,7 @@ func (c *Controller) enqueueMatching(pod *corev1.Pod) {
 		return
 	}
 	for _, rs := range sets {
-		selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.Labels)) {
+		if owner.MayAdopt(rs.Spec.Selector, pod.Labels) {
 			c.loop.Enqueue(rs)
 		}
 	}

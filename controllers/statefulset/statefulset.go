@@ -263,8 +263,7 @@ func (c *Controller) podSeen(obj any) {
 		return
 	}
 	for _, set := range all {
-		selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.Labels)) {
+		if owner.MayAdopt(set.Spec.Selector, pod.Labels) {
 			c.loop.Enqueue(set)
 		}
 	}
@@ -277,8 +276,7 @@ func (c *Controller) podMoved(old, cur any) {
 	if !ok1 || !ok2 {
 		return
 	}
-	was, is := metav1.GetControllerOfNoCopy(before), metav1.GetControllerOfNoCopy(after)
-	if was != nil && (is == nil || is.UID != was.UID) {
+	if was := owner.Left(before, after); was != nil {
 		c.enqueueOwner(before.Namespace, was)
 	}
 }
