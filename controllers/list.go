@@ -27,6 +27,7 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/serviceaccount"
 	"github.com/hivemind-project/hivemind/controllers/statefulset"
 	"github.com/hivemind-project/hivemind/controllers/ttlafterfinished"
+	"github.com/hivemind-project/hivemind/controllers/validatingadmissionpolicystatus"
 )
 
 // nodePrefix is the size of the address range that each node gets for its pods, in bits.
@@ -102,6 +103,9 @@ func All() []Entry {
 		entry("pod-garbage-collector-controller", "pod-garbage-collector", 1, func(d Deps, client kubernetes.Interface) (*podgc.Controller, error) {
 			core := d.Informers.Core().V1()
 			return podgc.New(client, core.Pods(), core.Nodes(), podgc.DefaultThreshold), nil
+		}),
+		entry("validatingadmissionpolicy-status-controller", "validatingadmissionpolicy-status-controller", 1, func(d Deps, client kubernetes.Interface) (*validatingadmissionpolicystatus.Controller, error) {
+			return validatingadmissionpolicystatus.New(client, d.Informers.Admissionregistration().V1().ValidatingAdmissionPolicies())
 		}),
 		entry("clusterrole-aggregation-controller", "clusterrole-aggregation-controller", 1, func(d Deps, client kubernetes.Interface) (*clusterroleaggregation.Controller, error) {
 			return clusterroleaggregation.New(client, d.Informers.Rbac().V1().ClusterRoles())

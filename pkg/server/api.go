@@ -21,6 +21,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/authorization/union"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
@@ -120,7 +121,8 @@ func (s *Server) authorizers() (*rbac.Authorizer, authorizer.Authorizer, error) 
 
 // admission is the plugins in kube-apiserver's order: those that change objects act before those that only refuse.
 func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, webhooks apiserver.Webhooks) ([]admission.Interface, error) {
-	client, err := s.client(user.APIServerUser, user.SystemPrivilegedGroup)
+	self := &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}}
+	client, err := kubernetes.NewForConfig(s.loopback.Config(self))
 	if err != nil {
 		return nil, err
 	}
@@ -132,8 +134,8 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 	namespaces.SetExternalKubeClientSet(client)
 	core := s.informers.Core().V1()
 	extensions := plugins.Extensions{
-		Client: client, Informers: s.informers, Authorizer: all,
-		Services: webhooks.Services, Authentication: webhooks.Authentication, Stop: s.life.Done(),
+		Client: client, Informers: s.informers, Authorizer: all, Custom: s.loopback.JSONConfig(self),
+		Services: webhooks.Services, Authentication: webhooks.Authentication, Life: s.life,
 	}
 	return []admission.Interface{
 		namespaces,
@@ -144,7 +146,10 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 		plugins.NewDefaultStorageClass(s.informers.Storage().V1().StorageClasses().Lister()),
 		plugins.NewStorageObjectInUseProtection(),
 		rbac.NewEscalationGuard(roles, all),
+		plugins.NewPolicyParameters(client, all),
+		extensions.MutatingPolicies(),
 		extensions.MutatingWebhooks(),
+		extensions.ValidatingPolicies(),
 		extensions.ValidatingWebhooks(),
 	}, nil
 }
