@@ -19,11 +19,11 @@ import (
 // readyPod is a pod that says it is ready, as its node agent would; there is no node in these tests.
 func (c *cluster) readyPod(t *testing.T, name string) {
 	t.Helper()
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "web"}},
+	wanted := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "web"}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web"}}, SchedulingGates: []corev1.PodSchedulingGate{{Name: "example.com/none"}}}}
-	var err error
-	eventually(t, "the default ServiceAccount", func() (bool, error) {
-		pod, err = c.CoreV1().Pods("default").Create(t.Context(), pod, metav1.CreateOptions{})
+	var pod *corev1.Pod
+	eventually(t, "the default ServiceAccount", func() (_ bool, err error) {
+		pod, err = c.CoreV1().Pods("default").Create(t.Context(), wanted, metav1.CreateOptions{})
 		return err == nil, err
 	})
 	pod.Status.Phase = corev1.PodRunning
