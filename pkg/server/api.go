@@ -135,8 +135,13 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 		Client: client, Informers: s.informers, Authorizer: all,
 		Services: webhooks.Services, Authentication: webhooks.Authentication, Stop: s.life.Done(),
 	}
+	quotas, err := plugins.NewResourceQuota(client, s.informers, s.life.Done())
+	if err != nil {
+		return nil, err
+	}
 	return []admission.Interface{
 		namespaces,
+		plugins.NewLimitRanger(client, core.LimitRanges().Lister()),
 		plugins.NewServiceAccount(client, core.ServiceAccounts().Lister()),
 		node.NewRestriction(core.Pods().Lister(), core.Nodes().Lister(), s.informers.Storage().V1().CSIDrivers().Lister(), all),
 		plugins.NewPriority(s.informers.Scheduling().V1().PriorityClasses().Lister()),
@@ -146,6 +151,7 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 		rbac.NewEscalationGuard(roles, all),
 		extensions.MutatingWebhooks(),
 		extensions.ValidatingWebhooks(),
+		quotas, // the last, so that nothing is charged that another refuses
 	}, nil
 }
 
