@@ -139,15 +139,25 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 	if err != nil {
 		return nil, err
 	}
+	security, err := plugins.NewPodSecurity(client, core.Namespaces().Lister(), core.Pods().Lister())
+	if err != nil {
+		return nil, err
+	}
+	classes := s.informers.Storage().V1().StorageClasses().Lister()
 	return []admission.Interface{
 		namespaces,
 		plugins.NewLimitRanger(client, core.LimitRanges().Lister()),
 		plugins.NewServiceAccount(client, core.ServiceAccounts().Lister()),
 		node.NewRestriction(core.Pods().Lister(), core.Nodes().Lister(), s.informers.Storage().V1().CSIDrivers().Lister(), all),
+		plugins.NewTaintNodesByCondition(),
+		security,
 		plugins.NewPriority(s.informers.Scheduling().V1().PriorityClasses().Lister()),
 		plugins.NewDefaultTolerationSeconds(),
-		plugins.NewDefaultStorageClass(s.informers.Storage().V1().StorageClasses().Lister()),
+		plugins.NewDefaultStorageClass(classes),
 		plugins.NewStorageObjectInUseProtection(),
+		plugins.NewPersistentVolumeClaimResize(classes),
+		plugins.NewRuntimeClass(client, s.informers.Node().V1().RuntimeClasses().Lister()),
+		plugins.NewDefaultIngressClass(s.informers.Networking().V1().IngressClasses().Lister()),
 		rbac.NewEscalationGuard(roles, all),
 		extensions.MutatingWebhooks(),
 		extensions.ValidatingWebhooks(),
