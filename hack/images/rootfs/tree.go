@@ -7,6 +7,7 @@ package rootfs
 import (
 	"archive/tar"
 	"embed"
+	"fmt"
 	"io"
 	"maps"
 	"path"
@@ -102,6 +103,13 @@ func (t Tree) WriteTar(out io.Writer) error {
 	w := tar.NewWriter(out)
 	for _, name := range names {
 		e := all[name]
+		if e.HardLink != "" { // unpackers set the mode and the owner anew with each name
+			target, ok := all[e.HardLink]
+			if !ok {
+				return fmt.Errorf("%s is a link to %s, which is not there", name, e.HardLink)
+			}
+			e.Mode, e.UID, e.GID = target.Mode, target.UID, target.GID
+		}
 		if err := w.WriteHeader(e.header(name)); err != nil {
 			return err
 		}

@@ -87,6 +87,8 @@ func tools() layer {
 				return nil, err
 			}
 			tree.Add(programs.MergeUsr(), rootfs.Tree{
+				// BusyBox' own shell runs its own nc, ip and nslookup, whatever else is on PATH.
+				"usr/bin/sh": rootfs.Symlink("bash"),
 				"usr/bin/nc": rootfs.Symlink("nc.openbsd"), "usr/sbin/ip": rootfs.Symlink("../bin/ip"), "usr/local/bin/iperf": rootfs.Symlink("/usr/bin/iperf"),
 				"etc/protocols": in.packages["etc/protocols"], "etc/services": in.packages["etc/services"],
 			})
