@@ -27,7 +27,7 @@ func catalog() []recipe {
 			config: v1.Config{Entrypoint: []string{"/pause"}, User: "65535:65535"},
 		},
 		{
-			names: []string{testImages + "busybox:1.37.0-1"}, layers: []layer{busybox()},
+			names: []string{testImages + "busybox:1.36.1-1", testImages + "busybox:1.37.0-1"}, layers: []layer{busybox()},
 			config: v1.Config{Cmd: []string{"sh"}},
 		},
 		{
@@ -93,11 +93,9 @@ func Absent() map[string]string {
 		"registry.k8s.io/cloud-provider-gcp/": "of one cloud",
 		"registry.k8s.io/build-image/":        "has iptables, for tests of kube-proxy; no conformance test runs it",
 		testImages + "apparmor-loader:":       "for nodes with AppArmor; no conformance test runs it",
-		testImages + "busybox:1.36.1-1":       "for CSI drivers; no conformance test runs it",
 		testImages + "node-perf/":             "measures nodes; no conformance test runs it",
 		testImages + "perl:":                  "no test runs it",
 		testImages + "volume/":                "servers of iSCSI and NFS; no conformance test runs one",
-		testImages + "sample-device-plugin:":  "for the node suite",
 	}
 }
 
