@@ -79,6 +79,9 @@ func newScheme(rows []*Resource) (*runtime.Scheme, error) {
 			return nil, err
 		}
 	}
+	if err := addAutoscalers(s); err != nil {
+		return nil, err
+	}
 	return s, addEvents(s, version)
 }
 

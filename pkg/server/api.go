@@ -129,7 +129,7 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer) ([
 	return []admission.Interface{
 		namespaces,
 		plugins.NewServiceAccount(client, core.ServiceAccounts().Lister()),
-		node.NewRestriction(core.Pods().Lister(), core.Nodes().Lister(), nil, all),
+		node.NewRestriction(core.Pods().Lister(), core.Nodes().Lister(), s.informers.Storage().V1().CSIDrivers().Lister(), all),
 		plugins.NewPriority(s.informers.Scheduling().V1().PriorityClasses().Lister()),
 		plugins.NewDefaultTolerationSeconds(),
 		plugins.NewDefaultStorageClass(s.informers.Storage().V1().StorageClasses().Lister()),
