@@ -108,7 +108,7 @@ func parse(args []string, tell io.Writer) (options, error) {
 	flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "how long a test may take; a [Slow] one twice that")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "examine the cluster of this kubeconfig, which runs already, and not a new one of bin/hivemind")
 	flags.StringVar(&o.resume, "resume", "", "take over what passed with another version, by its directory's name in build/conformance")
-	flags.BoolVar(&o.fresh, "fresh", false, "forget the results that this version has, and run all that is chosen")
+	flags.BoolVar(&o.fresh, "fresh", false, "run all that is chosen, also what has a result")
 	flags.BoolVar(&o.retry, "retry", false, "run those again that did not pass")
 	flags.BoolVar(&o.report, "report", false, "run nothing: tell what is known")
 	flags.StringVar(&o.markdown, "write", "", "write what is known of all tests to this Markdown file")
@@ -129,7 +129,7 @@ func parse(args []string, tell io.Writer) (options, error) {
 	case !slices.Contains([]string{"table", "wide", "json", "yaml", "name"}, o.output):
 		return o, usageError{fmt.Errorf("-o %q: table, wide, json, yaml and name are known", o.output)}
 	case o.fresh && (o.resume != "" || o.report):
-		return o, usageError{errors.New("-fresh forgets what -resume and -report build on: choose one")}
+		return o, usageError{errors.New("-fresh takes no notice of what -resume and -report build on: choose one")}
 	}
 	return o, nil
 }
@@ -186,7 +186,7 @@ func conformance(ctx context.Context, o options, out io.Writer, tell *os.File) (
 
 // openResults opens what is known of a version, with what is taken over from another.
 func openResults(o options, dir, name string, tell io.Writer) (*store, error) {
-	known, err := openStore(filepath.Join(dir, name), o.fresh)
+	known, err := openStore(filepath.Join(dir, name))
 	if err != nil || o.resume == "" {
 		return known, err
 	}
@@ -207,7 +207,7 @@ func examine(ctx context.Context, o options, s *suite, subject *subject, known *
 	var pending []test
 	needNode := 0
 	for _, t := range chosen {
-		if was := known.get(t).Outcome; was == notRun || o.retry && was != passed {
+		if was := known.get(t).Outcome; was == notRun || o.fresh || o.retry && was != passed {
 			pending = append(pending, t)
 			if !slices.Contains(alone, t) {
 				needNode++
@@ -226,7 +226,7 @@ func examine(ctx context.Context, o options, s *suite, subject *subject, known *
 	defer func() { err = errors.Join(err, e.end()) }()
 	r := &runner{
 		worker: &worker{suite: s, cluster: e, dir: known.dir, limit: o.timeout},
-		store:  known, procs: o.procs, progress: newProgress(tell, len(pending), o.procs),
+		store:  known, procs: o.procs, progress: newProgress(tell, len(pending)),
 	}
 	if o.kubeconfig != "" {
 		r.worker.cleaning = 2 * grace

@@ -18,7 +18,6 @@ type progress struct {
 	out      io.Writer
 	terminal bool
 	width    int // of the terminal
-	procs    int
 	begin    time.Time
 
 	mu      sync.Mutex
@@ -28,8 +27,8 @@ type progress struct {
 	running []string
 }
 
-func newProgress(out *os.File, total, procs int) *progress {
-	p := &progress{out: out, total: total, procs: procs, begin: time.Now(), counts: map[outcome]int{}}
+func newProgress(out *os.File, total int) *progress {
+	p := &progress{out: out, total: total, begin: time.Now(), counts: map[outcome]int{}}
 	if size, err := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
 		p.terminal, p.width = true, int(size.Col)
 	}

@@ -48,13 +48,8 @@ type store struct {
 	results map[string]result
 }
 
-// openStore reads what is known. With fresh, what is known is forgotten first.
-func openStore(dir string, fresh bool) (*store, error) {
-	if fresh {
-		if err := os.RemoveAll(dir); err != nil {
-			return nil, fmt.Errorf("start over: %w", err)
-		}
-	}
+// openStore reads what is known.
+func openStore(dir string) (*store, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "logs"), 0o755); err != nil {
 		return nil, err
 	}

@@ -83,24 +83,42 @@ func verdict(specs []spec, name string) (outcome, string, time.Duration) {
 
 var (
 	pointer = regexp.MustCompile(` \| 0x[0-9a-f]+`)
+	// fraction is that of a duration, which differs each time.
+	fraction = regexp.MustCompile(`(\d+)\.\d+s\b`)
+	// dump is a Go value of an API type, printed in one line.
+	dump = regexp.MustCompile(`[&*\[\]]*\b\w*v\d\w*\.\w+\{.*`)
 	// heading is a line that says nothing without the next one.
-	heading = regexp.MustCompile(`(:|^Expected|^to \w+( \w+)?|^Timed out after .*|^Told to stop trying after .*|^(Unexpected|unexpected) error.*)$`)
+	heading = regexp.MustCompile(`(:|^Expected|^Timed out after .*|^Told to stop trying after .*|^(Unexpected|unexpected) error.*)$`)
 )
 
-// headline is what a failure says in one line of at most 240 characters: its first line, and those after it while they are headings.
+// headline is what a failure says in one line of at most 240 characters: its first line, and those after it while they are headings. What matchers print between their
+// words, indented, is kept where it is short.
 func headline(message string) string {
-	var words []string
+	var words, inner []string
+	flush := func() {
+		if len(inner) > 3 || len(strings.Join(inner, " ")) > 120 {
+			inner = []string{"…"}
+		}
+		words, inner = append(words, inner...), nil
+	}
 	for line := range strings.Lines(message) {
-		line = strings.TrimSpace(pointer.ReplaceAllString(line, ""))
-		if line == "" {
+		text := strings.TrimSpace(line)
+		if text == "" {
 			continue
 		}
-		words = append(words, line)
-		if !heading.MatchString(line) {
+		if line[0] == ' ' || line[0] == '\t' {
+			inner = append(inner, text)
+			continue
+		}
+		flush()
+		words = append(words, text)
+		if !heading.MatchString(text) {
 			break
 		}
 	}
+	flush()
 	out := strings.Join(strings.Fields(strings.Join(words, " ")), " ")
+	out = dump.ReplaceAllString(fraction.ReplaceAllString(pointer.ReplaceAllString(out, ""), "${1}s"), "…")
 	if utf8.RuneCountInString(out) > 240 {
 		out = string([]rune(out)[:239]) + "…"
 	}
