@@ -17,11 +17,6 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// warnings collects what the server warns of.
-type warnings []string
-
-func (w *warnings) HandleWarningHeader(_ int, _, text string) { *w = append(*w, text) }
-
 func TestPodSecurity(t *testing.T) {
 	c := newCluster(t)
 	c.namespace(t, "restricted")
@@ -53,8 +48,8 @@ func TestPodSecurity(t *testing.T) {
 	if _, err := kubernetes.NewForConfigOrDie(config).AppsV1().Deployments("restricted").Create(t.Context(), deployment, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if len(heard) != 1 || !strings.HasPrefix(heard[0], `would violate PodSecurity "baseline:latest"`) {
-		t.Errorf("warned of %q", heard)
+	if len(heard.texts) != 1 || !strings.HasPrefix(heard.texts[0], `would violate PodSecurity "baseline:latest"`) {
+		t.Errorf("warned of %q", heard.texts)
 	}
 }
 
