@@ -84,6 +84,9 @@ func newScheme(rows []*Resource) (*runtime.Scheme, error) {
 			return nil, err
 		}
 	}
+	if err := addAutoscalers(s); err != nil {
+		return nil, err
+	}
 	return s, addEvents(s, version)
 }
 

@@ -137,20 +137,36 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 		Client: client, Informers: s.informers, Authorizer: all, Custom: s.loopback.JSONConfig(self),
 		Services: webhooks.Services, Authentication: webhooks.Authentication, Life: s.life,
 	}
+	quotas, err := plugins.NewResourceQuota(client, s.informers, s.life.Done())
+	if err != nil {
+		return nil, err
+	}
+	security, err := plugins.NewPodSecurity(client, core.Namespaces().Lister(), core.Pods().Lister())
+	if err != nil {
+		return nil, err
+	}
+	classes := s.informers.Storage().V1().StorageClasses().Lister()
 	return []admission.Interface{
 		namespaces,
+		plugins.NewLimitRanger(client, core.LimitRanges().Lister()),
 		plugins.NewServiceAccount(client, core.ServiceAccounts().Lister()),
-		node.NewRestriction(core.Pods().Lister(), core.Nodes().Lister(), nil, all),
+		node.NewRestriction(core.Pods().Lister(), core.Nodes().Lister(), s.informers.Storage().V1().CSIDrivers().Lister(), all),
+		plugins.NewTaintNodesByCondition(),
+		security,
 		plugins.NewPriority(s.informers.Scheduling().V1().PriorityClasses().Lister()),
 		plugins.NewDefaultTolerationSeconds(),
-		plugins.NewDefaultStorageClass(s.informers.Storage().V1().StorageClasses().Lister()),
+		plugins.NewDefaultStorageClass(classes),
 		plugins.NewStorageObjectInUseProtection(),
+		plugins.NewPersistentVolumeClaimResize(classes),
+		plugins.NewRuntimeClass(client, s.informers.Node().V1().RuntimeClasses().Lister()),
+		plugins.NewDefaultIngressClass(s.informers.Networking().V1().IngressClasses().Lister()),
 		rbac.NewEscalationGuard(roles, all),
 		plugins.NewPolicyParameters(client, all),
 		extensions.MutatingPolicies(),
 		extensions.MutatingWebhooks(),
 		extensions.ValidatingPolicies(),
 		extensions.ValidatingWebhooks(),
+		quotas, // the last, so that nothing is charged that another refuses
 	}, nil
 }
 
