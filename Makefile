@@ -62,6 +62,10 @@ lint: tools ## gofmt, go vet, staticcheck, the arrows between packages, licence 
 bench: build tools ## Measure against the budgets and print a table
 	@$(GO) run ./test/bench
 
+.PHONY: bench-compare
+bench-compare: build ## Put the same load on Hivemind and on stock Kubernetes, and print ratios
+	@$(GO) run ./test/compare -write docs/bench-compare.md
+
 .PHONY: generate
 generate: ## Write generated code anew (zz_generated.*)
 	@for script in hack/update-*.sh; do [ ! -e "$$script" ] || "$$script"; done
