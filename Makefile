@@ -64,7 +64,7 @@ bench: build tools ## Measure against the budgets and print a table
 
 .PHONY: bench-compare
 bench-compare: build ## Put the same load on Hivemind and on stock Kubernetes, and print ratios
-	@$(GO) run ./test/compare -write docs/bench-compare.md
+	@$(GO) run ./test/compare $(ARGS)
 
 .PHONY: generate
 generate: ## Write generated code anew (zz_generated.*)

@@ -136,7 +136,7 @@ func TestPrintData(t *testing.T) {
 // TestRowsHaveValues: each row's key is one that a round writes, so that no line of the table stays empty for ever.
 func TestRowsHaveValues(t *testing.T) {
 	o := options{Sizes: load.DefaultSizes()}
-	m := &sample{values: map[string]float64{"start": 1, "start account": 1, "idle rss": 1, "idle cpu": 1, "full rss": 1, "end rss": 1, "restart": 1}}
+	m := &sample{values: map[string]float64{"start": 1, "start account": 1, "idle rss": 1, "idle cpu": 1, "full rss": 1, "end rss": 1, "restart": 1, "others": 1}}
 	for _, name := range []string{load.CreateConfigMaps, load.CreatePods, load.GetPods, load.ListPods, load.ListPodsJSON, load.PatchPods, load.WatchEach,
 		load.DeletePods, load.Deployment(100), load.Deployment(500)} {
 		m.add(load.Result{Name: name})
@@ -147,6 +147,33 @@ func TestRowsHaveValues(t *testing.T) {
 			t.Errorf("row %q: no round writes %q, or another row shows it", row.title, row.key)
 		}
 		seen[row.key] = true
+	}
+}
+
+func TestBusy(t *testing.T) {
+	got, err := busy("cpu  100 20 30 5000 7 4 3 2 50 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+	if want := 1590 * time.Millisecond; err != nil || got != want {
+		t.Errorf("busy = %v, %v, want %v", got, err, want)
+	}
+	if _, err := busy("intr 1 2 3"); err == nil {
+		t.Error("busy reads what is not there")
+	}
+}
+
+func TestWarn(t *testing.T) {
+	for _, test := range []struct {
+		hivemind, alone float64
+		want            string
+	}{{3, 5, ""}, {3, 80, "up to 80 % of a core"}, {120, 5, "up to 120 % of a core"}} {
+		r := newReport(options{})
+		r.add(hivemind, &sample{values: map[string]float64{"others": test.hivemind}})
+		r.add(alone, &sample{values: map[string]float64{"others": test.alone}})
+		r.finish(options{Sizes: load.DefaultSizes()})
+		var b strings.Builder
+		r.warn(&b)
+		if test.want == "" && b.Len() > 0 || !strings.Contains(b.String(), test.want) {
+			t.Errorf("with %v: %q, want %q", test, b.String(), test.want)
+		}
 	}
 }
 

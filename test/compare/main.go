@@ -3,9 +3,9 @@
 // Command compare puts the same load on Hivemind and on stock Kubernetes, alternately and in one run, and prints how they compare; `make bench-compare`
 // runs it. Ratios within a run mean the same on a slow machine and on a fast one; nothing else should run meanwhile.
 //
-//	go run ./test/compare [-rounds 3] [-o table] [-write docs/bench-compare.md]
+//	make bench-compare ARGS='-rounds 5 -write docs/bench-compare.md'
 //
-// Where to look: systems.go (what is compared), round.go (what is measured on each), rows.go (the table's lines and their targets), report.go (medians and
+// Where to look: systems.go (what is compared), round.go (what is measured on each), rows.go (the table's lines and their targets), machine.go (what else runs), report.go (medians and
 // ratios), print.go (forms of output).
 package main
 
@@ -17,7 +17,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -99,8 +98,8 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	report := newReport(o)
-	if limit := float64(runtime.NumCPU()) / 2; report.LoadAverage > limit {
-		fmt.Fprintf(os.Stderr, "compare: the load average is %.1f on %d CPUs: what else runs here makes the figures worse, and their spread wide\n", report.LoadAverage, runtime.NumCPU())
+	if report.LoadAverage > float64(report.CPUs)/2 {
+		fmt.Fprintf(os.Stderr, "compare: the load average is %.1f on %d CPUs: what else runs here makes the figures worse, and their spread wide\n", report.LoadAverage, report.CPUs)
 	}
 	systems, err := prepare(ctx, root, o)
 	if err != nil {
@@ -130,6 +129,7 @@ func run(ctx context.Context, o options) (err error) {
 		}
 	}
 	report.finish(o)
+	report.warn(os.Stderr)
 	if o.write != "" {
 		if err := writeFile(o.write, report); err != nil {
 			return err

@@ -4,11 +4,10 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"math"
-	"os"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hivemind-project/hivemind/test/load"
@@ -100,6 +99,24 @@ func (r *report) finish(o options) {
 	}
 }
 
+// warn says when other programs have taken so much CPU time that the figures mean little.
+func (r *report) warn(w io.Writer) {
+	for _, l := range r.Rows {
+		if l.Name != othersTitle {
+			continue
+		}
+		worst := 0.0
+		for _, f := range []*figure{l.Hivemind, l.Stock.theirs(), l.Alone.theirs()} {
+			if f != nil {
+				worst = max(worst, slices.Max(f.Rounds))
+			}
+		}
+		if worst > tolerable {
+			fmt.Fprintf(w, "compare: other programs took up to %.0f %% of a core during the load: run it again with nothing else on the machine\n", worst)
+		}
+	}
+}
+
 // figure is nil where a system was not measured.
 func (r *report) figure(system, key string) *figure {
 	var f figure
@@ -137,6 +154,14 @@ func compare(ours, theirs *figure, t target) *comparison {
 	return c
 }
 
+// theirs is nil without a comparison.
+func (c *comparison) theirs() *figure {
+	if c == nil {
+		return nil
+	}
+	return &c.figure
+}
+
 func judge(t target, figure float64) *verdict {
 	if t == (target{}) {
 		return nil
@@ -149,17 +174,4 @@ func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
-}
-
-// loadAverage is that of the last minute; 0 where the machine does not tell.
-func loadAverage() float64 {
-	data, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return 0
-	}
-	var minute float64
-	if _, err := fmt.Sscan(strings.TrimSpace(string(data)), &minute); err != nil {
-		return 0
-	}
-	return minute
 }

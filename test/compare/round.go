@@ -125,6 +125,10 @@ func (m *sample) load(ctx context.Context, s system, r *running, o options, say 
 	if err != nil {
 		return err
 	}
+	watch, err := watchMachine(r.pids)
+	if err != nil {
+		return err
+	}
 	for _, phase := range o.phases {
 		if s.name == alone && slices.Contains(aloneLacks, phase) {
 			continue
@@ -141,8 +145,8 @@ func (m *sample) load(ctx context.Context, s system, r *running, o options, say 
 			m.values["full rss"] = results[0].RSS()
 		}
 	}
-	if s.name == alone {
-		return nil
+	if m.values["others"], err = watch.others(); err != nil || s.name == alone {
+		return err
 	}
 	if err := pause(ctx, afterglow); err != nil {
 		return err

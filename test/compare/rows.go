@@ -40,6 +40,9 @@ func (t target) met(figure float64) bool {
 func atLeast(x float64) target { return target{atLeast: x} }
 func atMost(x float64) target  { return target{atMost: x} }
 
+// othersTitle names the row that tells how much else was going on.
+const othersTitle = "CPU of other programs during the load"
+
 // rows are all lines that there can be. Those that were not measured are left out.
 func rows(o options) []row {
 	objects := o.ConfigMaps + o.Pods
@@ -82,5 +85,6 @@ func rows(o options) []row {
 	return append(list,
 		row{key: "full rss", title: fmt.Sprintf("RSS after %d objects", objects), unit: "MiB", self: atMost(180)},
 		row{key: "end rss", title: "RSS at the end of the load", unit: "MiB", self: atMost(250)},
-		row{key: "restart", title: fmt.Sprintf("restart with %d objects, to /readyz", objects), unit: "s", self: atMost(1)})
+		row{key: "restart", title: fmt.Sprintf("restart with %d objects, to /readyz", objects), unit: "s", self: atMost(1)},
+		row{key: "others", title: othersTitle, unit: "% of a core"})
 }
