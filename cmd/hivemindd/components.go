@@ -20,7 +20,7 @@ func components(cfg *apiconfig.Config, opts options, failed func(error)) ([]comp
 	if !slices.Contains(cfg.Roles, apiconfig.RoleServer) {
 		return nil, errors.New("roles: an agent alone has no server to join; add the role server")
 	}
-	s := server.New(cfg, failed)
+	s := server.New(cfg, server.Options{Failed: failed})
 	parts := s.Components()
 	if !slices.Contains(cfg.Roles, apiconfig.RoleAgent) {
 		return parts, nil

@@ -10,6 +10,7 @@ package apiserver
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -166,7 +167,10 @@ func installGroups(server *genericapiserver.GenericAPIServer, config *genericapi
 	return nil
 }
 
-// Start runs the server until Stop and waits for it to be ready, or for ctx to end.
+// stopWithin is how long a server that has not become ready may take to stop.
+const stopWithin = 10 * time.Second
+
+// Start runs the server until Stop and waits for it to be ready. Where it does not become so, or ctx ends first, it is stopped.
 func (s *Server) Start(ctx context.Context) error {
 	run, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
@@ -181,7 +185,10 @@ func (s *Server) Start(ctx context.Context) error {
 			s.done <- err
 			return fmt.Errorf("run the API server: %w", err)
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the API server: %w", context.Cause(ctx))
+			// What runs of it must not outlive the storage that it reads.
+			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+			defer cancel()
+			return errors.Join(fmt.Errorf("wait for the API server: %w", context.Cause(ctx)), s.Stop(stop))
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

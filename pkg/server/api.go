@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -65,7 +66,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listener, err := apiserver.Listen(s.config.API.Port, "127.0.0.1", s.config.Node.IP)
+	listener, err := s.listen()
 	if err != nil {
 		return err
 	}
@@ -88,9 +89,17 @@ func (s *Server) startAPI(ctx context.Context) error {
 		return err
 	}
 	if err := s.syncInformers(ctx); err != nil {
-		return fmt.Errorf("read the storage: %w", err)
+		return errors.Join(fmt.Errorf("read the storage: %w", err), listener.Close())
 	}
 	return s.api.Start(ctx)
+}
+
+// listen opens the API server's port, unless it has been opened for it.
+func (s *Server) listen() (net.Listener, error) {
+	if s.options.Listener != nil {
+		return s.options.Listener, nil
+	}
+	return apiserver.Listen(s.config.API.Port, "127.0.0.1", s.config.Node.IP)
 }
 
 func (s *Server) stopAPI(ctx context.Context) error { return s.api.Stop(ctx) }

@@ -27,8 +27,8 @@ import (
 
 // Server is one server of a cluster. What a component makes, those after it use.
 type Server struct {
-	config *config.Config
-	failed func(error)
+	config  *config.Config
+	options Options
 
 	identities *pki.Bundle
 	etcd       *storage.Etcd
@@ -43,11 +43,19 @@ type Server struct {
 	work background
 }
 
-// New returns a server that has not started. failed, which may be nil, is told why the process is about to end where the
-// storage cannot go on.
-func New(c *config.Config, failed func(error)) *Server {
+// Options are what is not configuration. All may be left out.
+type Options struct {
+	// Failed is told why the process is about to end where the storage cannot go on.
+	Failed func(error)
+	// Listener is where the API server serves, in place of the configuration's port on loopback and the node's address; its
+	// port must be the configuration's. The server closes it once its component "api server" has been started.
+	Listener net.Listener
+}
+
+// New returns a server that has not started.
+func New(c *config.Config, options Options) *Server {
 	life, end := context.WithCancel(context.Background())
-	return &Server{config: c, failed: failed, loopback: &apiserver.Loopback{}, life: life, end: end}
+	return &Server{config: c, options: options, loopback: &apiserver.Loopback{}, life: life, end: end}
 }
 
 // Components is what runs at boot, in order.
@@ -111,7 +119,7 @@ func (s *Server) URL() string {
 func (s *Server) startStorage(ctx context.Context) (err error) {
 	s.etcd, err = storage.Start(ctx, storage.Options{
 		Dir: s.config.Path("etcd"), Name: s.config.Node.Name, QuotaBytes: s.config.Storage.QuotaBytes, UnsafeNoFsync: s.config.Storage.UnsafeNoFsync,
-		Failed: s.failed,
+		Failed: s.options.Failed,
 	})
 	return err
 }
