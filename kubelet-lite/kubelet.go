@@ -19,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -41,6 +40,7 @@ import (
 	"github.com/hivemind-project/hivemind/kubelet-lite/prober"
 	"github.com/hivemind-project/hivemind/kubelet-lite/status"
 	"github.com/hivemind-project/hivemind/kubelet-lite/volume"
+	"github.com/hivemind-project/hivemind/pkg/events"
 )
 
 // Volumes brings pods' volumes; volume.Manager does.
@@ -161,7 +161,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	if recorder == nil {
 		broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 		defer broadcaster.Shutdown()
-		broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.Client.CoreV1().Events("")})
+		broadcaster.StartRecordingToSink(events.NewSink(ctx, c.Client.CoreV1()))
 		recorder = broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: c.NodeName})
 	}
 	machine := node.Inspect(c.RootDir)

@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -72,15 +73,22 @@ type Server struct {
 	generic  *genericapiserver.GenericAPIServer
 	custom   *apiextensions.CustomResourceDefinitions
 	loopback *Loopback
+	listener *trackingListener
+	requests *requests
 	done     chan error
 	cancel   context.CancelFunc
 }
 
 // New builds the server; nothing runs yet.
 func New(c Config) (*Server, error) {
+	s := &Server{loopback: c.Loopback, listener: trackConnections(c.Listener), requests: newRequests(), done: make(chan error, 1)}
+	c.Listener = s.listener
 	main, err := genericConfig(&c)
 	if err != nil {
 		return nil, err
+	}
+	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
+		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(handler, config.LongRunningFunc), config)
 	}
 	custom, err := newCustomResources(main, c)
 	if err != nil {
@@ -111,7 +119,8 @@ func New(c Config) (*Server, error) {
 		}
 	}
 	c.Loopback.SetHandler(server.Handler)
-	return &Server{generic: server, custom: custom, loopback: c.Loopback, done: make(chan error, 1)}, nil
+	s.generic, s.custom = server, custom
+	return s, nil
 }
 
 // privileged is the server itself as its own client.
@@ -197,20 +206,6 @@ func (s *Server) Start(ctx context.Context) error {
 // Done tells when the server has ended, and why.
 func (s *Server) Done() <-chan error { return s.done }
 
-// Stop ends the server: it finishes what is in flight and refuses what is new.
-func (s *Server) Stop(ctx context.Context) error {
-	if s.cancel == nil {
-		return nil
-	}
-	s.cancel()
-	select {
-	case err := <-s.done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("requests still run: %w", context.Cause(ctx))
-	}
-}
-
 // ready asks the server itself.
 func ready(ctx context.Context, loopback *Loopback) bool {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://loopback/readyz", nil)
@@ -222,5 +217,6 @@ func ready(ctx context.Context, loopback *Loopback) bool {
 		return false
 	}
 	defer response.Body.Close()
-	return response.StatusCode == http.StatusOK
+	_, err = io.Copy(io.Discard, response.Body) // a handler whose reader goes complains
+	return err == nil && response.StatusCode == http.StatusOK
 }
