@@ -176,15 +176,26 @@ func installGroups(server *genericapiserver.GenericAPIServer, config *genericapi
 	return nil
 }
 
-// stopWithin is how long a server that has not become ready may take to stop.
+// stopWithin is how long a server that has not become ready in time may take to stop.
 const stopWithin = 10 * time.Second
 
-// Start runs the server until Stop and waits for it to be ready. Where it does not become so, or ctx ends first, it is stopped.
+// Start runs the server until Stop and waits for it to be ready. Where ctx ends first, the server is stopped.
 func (s *Server) Start(ctx context.Context) error {
 	run, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	prepared := s.generic.PrepareRun()
 	go func() { s.done <- prepared.RunWithContext(run) }()
+	err := s.waitReady(ctx)
+	if err != nil && ctx.Err() != nil {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+		defer cancel()
+		// The machinery ends the process when a hook is interrupted that follows the start, so these are given their time.
+		err = errors.Join(err, s.waitReady(stop), s.Stop(stop))
+	}
+	return err
+}
+
+func (s *Server) waitReady(ctx context.Context) error {
 	for {
 		if ready(ctx, s.loopback) {
 			return nil
@@ -194,10 +205,7 @@ func (s *Server) Start(ctx context.Context) error {
 			s.done <- err
 			return fmt.Errorf("run the API server: %w", err)
 		case <-ctx.Done():
-			// What runs of it must not outlive the storage that it reads.
-			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
-			defer cancel()
-			return errors.Join(fmt.Errorf("wait for the API server: %w", context.Cause(ctx)), s.Stop(stop))
+			return fmt.Errorf("wait for the API server: %w", context.Cause(ctx))
 		case <-time.After(5 * time.Millisecond):
 		}
 	}

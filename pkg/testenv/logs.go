@@ -36,6 +36,7 @@ type recording struct {
 	mu      sync.Mutex
 	lines   [][]byte
 	size    int
+	heard   int // lines, since the recording began
 	dropped bool
 }
 
@@ -124,9 +125,29 @@ func (r *recording) add(line []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lines = append(r.lines, line)
+	r.heard++
 	for r.size += len(line); r.size > maxLogBytes && len(r.lines) > 1; r.dropped = true {
 		r.size -= len(r.lines[0])
 		r.lines = r.lines[1:]
+	}
+}
+
+// mark is the point up to which lines have been heard.
+func (r *recording) mark() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.heard
+}
+
+// forget drops the lines heard since a mark.
+func (r *recording) forget(from int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.lines) > 0 && r.heard > from {
+		last := len(r.lines) - 1
+		r.size -= len(r.lines[last])
+		r.lines = r.lines[:last]
+		r.heard--
 	}
 }
 

@@ -143,15 +143,20 @@ func New(options Options) (*Env, error) {
 		err = env.install(ctx, crds, webhooks)
 	}
 	if err != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", err, cause)
+		}
 		err = fmt.Errorf("the cluster did not start: %w", err)
+		lines := env.Logs()
 		if stopped := env.Stop(); stopped != nil {
 			err = errors.Join(err, stopped)
 		}
-		if lines := env.Logs(); lines != "" {
+		if lines != "" {
 			err = fmt.Errorf("%w\nthe end of its log:\n%s", err, lines)
 		}
 		return nil, err
 	}
+	env.logs.forget(0) // what every start says helps nobody
 	return env, nil
 }
 
@@ -198,6 +203,7 @@ func (e *Env) Stop() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var errs []error
+	stopping := e.logs.mark()
 	if e.cluster != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
@@ -212,6 +218,7 @@ func (e *Env) Stop() error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("the cluster did not stop: %w", err)
 	}
+	e.logs.forget(stopping)
 	return nil
 }
 
