@@ -12,6 +12,7 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/cronjob"
 	"github.com/hivemind-project/hivemind/controllers/daemonset"
 	"github.com/hivemind-project/hivemind/controllers/deployment"
+	"github.com/hivemind-project/hivemind/controllers/disruption"
 	"github.com/hivemind-project/hivemind/controllers/endpoints"
 	"github.com/hivemind-project/hivemind/controllers/endpointslice"
 	"github.com/hivemind-project/hivemind/controllers/endpointslicemirroring"
@@ -98,6 +99,9 @@ func All() []Entry {
 		entry("endpointslice-mirroring-controller", "endpointslicemirroring-controller", 2, func(d Deps, client kubernetes.Interface) (*endpointslicemirroring.Controller, error) {
 			core := d.Informers.Core().V1()
 			return endpointslicemirroring.New(client, core.Endpoints(), core.Services(), d.Informers.Discovery().V1().EndpointSlices(), d.recorder("endpoint-slice-mirroring-controller"))
+		}),
+		entry("disruption-controller", "disruption-controller", 2, func(d Deps, client kubernetes.Interface) (*disruption.Controller, error) {
+			return disruption.New(client, d.Informers.Policy().V1().PodDisruptionBudgets(), d.Informers.Core().V1(), d.Informers.Apps().V1(), d.recorder("controllermanager"))
 		}),
 		entry("pod-garbage-collector-controller", "pod-garbage-collector", 1, func(d Deps, client kubernetes.Interface) (*podgc.Controller, error) {
 			core := d.Informers.Core().V1()

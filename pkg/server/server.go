@@ -148,11 +148,11 @@ func (s *Server) startInformers(ctx context.Context) error {
 	return s.registry.Load(ctx)
 }
 
-func (s *Server) stopInformers(context.Context) error {
-	s.end()
+func (s *Server) stopInformers(ctx context.Context) error {
+	err := s.stopBackground(ctx) // nothing is left of it, unless controllers or scheduler failed to start
 	s.informers.Shutdown()
 	s.registry.Destroy()
-	return nil
+	return err
 }
 
 // syncInformers starts the informers asked for since the last time and waits for them to have read the storage.
