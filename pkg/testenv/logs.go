@@ -7,14 +7,20 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/klog/v2"
 )
 
-// maxLogBytes is how much of its log a cluster keeps: some 300 lines.
-const maxLogBytes = 64 << 10
+const (
+	// maxLogBytes is how much of its log a cluster keeps: some 300 lines.
+	maxLogBytes = 64 << 10
+	// linger is how long after the last cluster has stopped the API machinery may still say that this and that shuts down.
+	linger = 100 * time.Millisecond
+)
 
 // tap is where klog's lines go, instead of to standard error, while clusters run. klog has one output for the whole process, so
 // each cluster keeps the lines of all. It is let alone where the program has sent klog elsewhere itself.
@@ -69,14 +75,14 @@ func (r *recording) stop() {
 	tap.turning.Lock()
 	defer tap.turning.Unlock()
 	if tap.clusters--; tap.clusters == 0 {
-		tap.turnOff()
+		time.AfterFunc(linger, tap.turnOff)
 	}
 }
 
 // turnOn makes klog write here. klog.CaptureState and Restore would do both ways, but race with those who ask for klog's verbosity.
 func (t *tapped) turnOn() {
 	flags := klogFlags()
-	if flags.Lookup("logtostderr").Value.String() != "true" {
+	if t.open || flags.Lookup("logtostderr").Value.String() != "true" {
 		return
 	}
 	t.open, t.threshold = true, flags.Lookup("stderrthreshold").Value.String()
@@ -85,14 +91,17 @@ func (t *tapped) turnOn() {
 	klog.LogToStderr(false)
 }
 
+// turnOff makes klog write where it did, unless another cluster has started.
 func (t *tapped) turnOff() {
-	if !t.open {
+	t.turning.Lock()
+	defer t.turning.Unlock()
+	if !t.open || t.clusters > 0 {
 		return
 	}
 	klog.LogToStderr(true)
 	klog.SetOutput(nil)
 	setThreshold(klogFlags(), t.threshold)
-	t.open, t.last = false, nil
+	t.open = false
 }
 
 func klogFlags() *flag.FlagSet {
@@ -117,6 +126,9 @@ func (t *tapped) Write(line []byte) (int, error) {
 	t.last = bytes.Clone(line) // klog reuses it
 	for _, r := range t.recordings {
 		r.add(t.last)
+	}
+	if len(t.recordings) == 0 && line[0] != 'I' {
+		return os.Stderr.Write(line) // what the program says itself meanwhile, where it matters
 	}
 	return len(line), nil
 }
