@@ -80,7 +80,7 @@ func known[T any](ctx context.Context, name string, get func(name string) (T, er
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the authorizer to know %s: %w", name, context.Cause(ctx))
+			return fmt.Errorf("wait for the API server to see %s: %w", name, context.Cause(ctx))
 		}
 	}
 }

@@ -96,8 +96,8 @@ type reporter struct {
 	cleanups []func()
 }
 
-func (r *reporter) Failed() bool                     { return r.failed }
-func (r *reporter) Cleanup(f func())                 { r.cleanups = append(r.cleanups, f) }
+func (r *reporter) Failed() bool                    { return r.failed }
+func (r *reporter) Cleanup(f func())                { r.cleanups = append(r.cleanups, f) }
 func (r *reporter) Logf(format string, args ...any) { r.log += fmt.Sprintf(format, args...) }
 
 func (r *reporter) end() {

@@ -139,7 +139,7 @@ func (w *WebhookServer) patchConversion(crd *apiextensionsv1.CustomResourceDefin
 	conversion.Webhook.ClientConfig = &apiextensionsv1.WebhookClientConfig{URL: w.url(conversion.Webhook.ClientConfig.Service.Path), CABundle: w.CA}
 }
 
-// InstallWebhooks registers webhooks.
+// InstallWebhooks registers webhooks. They are called for what is written after it has returned.
 func (e *Env) InstallWebhooks(ctx context.Context, webhooks Webhooks) error {
 	all, err := webhooks.read()
 	if err != nil {
@@ -152,6 +152,11 @@ func (e *Env) installWebhooks(ctx context.Context, webhooks Webhooks) error {
 	if len(webhooks.Mutating)+len(webhooks.Validating) == 0 {
 		return nil
 	}
+	running, err := e.running()
+	if err != nil {
+		return fmt.Errorf("register webhooks: %w", err)
+	}
+	seen := running.server.Informers().Admissionregistration().V1()
 	client, err := admissionregistration.NewForConfig(e.admin)
 	if err != nil {
 		return err
@@ -163,6 +168,9 @@ func (e *Env) installWebhooks(ctx context.Context, webhooks Webhooks) error {
 		if _, err := client.MutatingWebhookConfigurations().Create(ctx, c, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("register MutatingWebhookConfiguration %s: %w", c.Name, err)
 		}
+		if err := known(ctx, c.Name, seen.MutatingWebhookConfigurations().Lister().Get); err != nil {
+			return err
+		}
 	}
 	for _, c := range webhooks.Validating {
 		for i := range c.Webhooks {
@@ -170,6 +178,9 @@ func (e *Env) installWebhooks(ctx context.Context, webhooks Webhooks) error {
 		}
 		if _, err := client.ValidatingWebhookConfigurations().Create(ctx, c, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("register ValidatingWebhookConfiguration %s: %w", c.Name, err)
+		}
+		if err := known(ctx, c.Name, seen.ValidatingWebhookConfigurations().Lister().Get); err != nil {
+			return err
 		}
 	}
 	return nil
