@@ -25,6 +25,14 @@ func components(cfg *apiconfig.Config, opts options, failed func(error)) ([]comp
 	if !slices.Contains(cfg.Roles, apiconfig.RoleAgent) {
 		return parts, nil
 	}
+	if cfg.Runtime == apiconfig.RuntimeSimulated {
+		a := agent.NewSimulated(cfg, agent.SimulatedOptions{Upstream: func() (agent.SimulatedUpstream, error) {
+			ids := s.Identities()
+			return agent.SimulatedUpstream{Client: s.NodeClient, Informers: s.Informers(), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
+		}})
+		s.DialNodes(a.Dial)
+		return append(parts, a.Components()...), nil
+	}
 	bin := opts.binDir
 	if bin == "" {
 		self, err := os.Executable()
