@@ -167,9 +167,16 @@ func (s *Server) webhooks() (apiserver.Webhooks, error) {
 func (s *Server) kubeletTransport() http.RoundTripper {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.identities.CA.Cert)
+	trust := &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{s.identities.APIServerKubeletClient.TLS()}, MinVersion: tls.VersionTLS12}
+	dial := s.dialNodes
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	} else {
+		trust.ServerName = "localhost" // which is where they are, whatever their addresses
+	}
 	return &http.Transport{
-		TLSClientConfig:     &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{s.identities.APIServerKubeletClient.TLS()}, MinVersion: tls.VersionTLS12},
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     trust,
+		DialContext:         dial,
 		TLSHandshakeTimeout: 10 * time.Second,
 		IdleConnTimeout:     time.Minute,
 	}

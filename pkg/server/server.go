@@ -15,6 +15,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/hivemind-project/hivemind/apis/config"
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
@@ -27,8 +28,9 @@ import (
 
 // Server is one server of a cluster. What a component makes, those after it use.
 type Server struct {
-	config  *config.Config
-	options Options
+	config    *config.Config
+	options   Options
+	dialNodes DialFunc
 
 	identities *pki.Bundle
 	etcd       *storage.Etcd
@@ -56,6 +58,19 @@ type Options struct {
 func New(c *config.Config, options Options) *Server {
 	life, end := context.WithCancel(context.Background())
 	return &Server{config: c, options: options, loopback: &apiserver.Loopback{}, life: life, end: end}
+}
+
+// DialFunc opens a connection as net.Dialer.DialContext does.
+type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// DialNodes says how the agents' HTTP APIs are reached where they are in this process, as those of simulated nodes are. It is
+// called before the server starts, if at all.
+func (s *Server) DialNodes(dial DialFunc) { s.dialNodes = dial }
+
+// NodeClient is how the agent of a node in this process is a client of the API server: without a socket, and bound to what that node
+// may do.
+func (s *Server) NodeClient(node string) *rest.Config {
+	return s.loopback.Config(&user.DefaultInfo{Name: "system:node:" + node, Groups: []string{user.NodesGroup, user.AllAuthenticated}})
 }
 
 // Components is what runs at boot, in order.
