@@ -33,6 +33,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/pkg/agent/simulation"
 	"github.com/hivemind-project/hivemind/pkg/component"
 	"github.com/hivemind-project/hivemind/pkg/server"
 )
@@ -53,8 +54,10 @@ const NoNodes = -1
 
 // Options of a cluster. The zero value is a cluster of one node.
 type Options struct {
-	// Nodes is how many nodes there are. 0 is 1; NoNodes is none.
+	// Nodes is how many nodes there are. 0 is 1; NoNodes is none. The first is called "node", the others "node-1" and so on.
 	Nodes int
+	// Simulated is how nodes behave: their size, how many zones they are spread over, how long pulls and starts take (none).
+	Simulated config.Simulated
 	// CRDs are installed, and served, when the cluster is ready.
 	CRDs CRDs
 	// Webhooks are registered when the cluster is ready, so that they are called where Env.WebhookServer says.
@@ -116,8 +119,9 @@ func Start(t TB, options Options) *Env {
 
 // New starts a cluster without a test, as TestMain needs it. Stop must be called.
 func New(options Options) (*Env, error) {
-	if options.Nodes < NoNodes {
-		return nil, fmt.Errorf("Options.Nodes is %d: give a number of nodes, or NoNodes", options.Nodes)
+	c, err := configuration(options)
+	if err != nil {
+		return nil, err
 	}
 	if options.StartTimeout == 0 {
 		options.StartTimeout = defaultStartTimeout
@@ -138,7 +142,7 @@ func New(options Options) (*Env, error) {
 		fmt.Errorf("not ready within %v (Options.StartTimeout)", options.StartTimeout))
 	defer cancel()
 	env := &Env{dir: dir, logs: record()}
-	err = env.start(ctx, options)
+	err = env.start(ctx, c)
 	if err == nil {
 		err = env.install(ctx, crds, webhooks)
 	}
@@ -160,15 +164,41 @@ func New(options Options) (*Env, error) {
 	return env, nil
 }
 
-// start starts the components.
-func (e *Env) start(ctx context.Context, options Options) (err error) {
+// configuration is that of a cluster which is reached by loopback alone and forgets everything when it ends.
+func configuration(options Options) (*config.Config, error) {
+	nodes := options.Nodes
+	switch {
+	case nodes == 0:
+		nodes = 1
+	case nodes == NoNodes:
+		nodes = 0
+	case nodes < NoNodes:
+		return nil, fmt.Errorf("Options.Nodes is %d: give a number of nodes, or NoNodes", nodes)
+	}
+	c := &config.Config{Runtime: config.RuntimeSimulated, Nodes: &nodes, Simulated: options.Simulated}
+	c.Node.Name, c.Node.IP = "node", "127.0.0.1"
+	c.Storage.UnsafeNoFsync = true
+	config.SetDefaults(c)
+	if errs := config.Validate(c); len(errs) > 0 {
+		return nil, fmt.Errorf("Options: %w", errs.ToAggregate())
+	}
+	return c, nil
+}
+
+// start starts the components: the server's, then those of the nodes.
+func (e *Env) start(ctx context.Context, c *config.Config) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("open a port for the API server: %w", err)
 	}
-	c := configuration(e.dir, listener.Addr().(*net.TCPAddr).Port)
+	c.DataDir, c.API.Port = e.dir, listener.Addr().(*net.TCPAddr).Port
 	s := server.New(c, server.Options{Listener: listener, Failed: lastWords})
-	group := component.NewGroup(s.Components()...)
+	nodes := simulation.NewSimulated(c, simulation.SimulatedOptions{Upstream: func() (simulation.SimulatedUpstream, error) {
+		ids := s.Identities()
+		return simulation.SimulatedUpstream{Client: s.NodeClient, Informers: s.Informers(), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
+	}})
+	s.DialNodes(nodes.Dial)
+	group := component.NewGroup(append(s.Components(), nodes.Components()...)...)
 	if err := group.Start(ctx, nil); err != nil {
 		_ = listener.Close() // done already where the API server had come to life
 		return err
@@ -177,16 +207,6 @@ func (e *Env) start(ctx context.Context, options Options) (err error) {
 	e.admin, e.kubeconfig = s.Identities().RESTConfig(s.URL(), s.Identities().Admin), c.AdminKubeconfig()
 	e.webhooks, err = newWebhookServer(filepath.Join(e.dir, "webhooks"), s.Identities().CA)
 	return err
-}
-
-// configuration is that of a server which is reached by loopback alone and forgets everything when it ends.
-func configuration(dir string, port int) *config.Config {
-	c := &config.Config{DataDir: dir, Roles: []string{config.RoleServer}, Runtime: config.RuntimeSimulated}
-	c.Node.Name, c.Node.IP = "testenv", "127.0.0.1"
-	c.API.Port = port
-	c.Storage.UnsafeNoFsync = true
-	config.SetDefaults(c)
-	return c
 }
 
 // install makes what a test wants to find in its cluster.
