@@ -332,7 +332,7 @@ func (k *Kubelet) bringUpNetwork(ctx context.Context, self *node.Node) error {
 
 // waitReady has the status looked at often until the node is ready for the first time.
 func (k *Kubelet) waitReady(ctx context.Context, self *node.Node) {
-	ticker := time.NewTicker(50 * time.Millisecond)
+	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		if current := self.Current(); current != nil && isReady(current) && k.health(ctx).NotReady == "" {

@@ -195,6 +195,7 @@ const stopWithin = 10 * time.Second
 func (s *Server) Start(ctx context.Context) error {
 	run, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
+	s.readDefinitions(ctx, run.Done())
 	prepared := s.generic.PrepareRun()
 	go func() { s.done <- prepared.RunWithContext(run) }()
 	err := s.waitReady(ctx)
@@ -205,6 +206,17 @@ func (s *Server) Start(ctx context.Context) error {
 		err = errors.Join(err, s.waitReady(stop), s.Stop(stop))
 	}
 	return err
+}
+
+// readDefinitions reads the definitions of custom resources that are stored. The server's hooks would do so as well, but look only
+// ten times a second whether it is done.
+func (s *Server) readDefinitions(ctx context.Context, stop <-chan struct{}) {
+	definitions := s.custom.Informers.Apiextensions().V1().CustomResourceDefinitions().Informer()
+	s.custom.Informers.Start(stop)
+	select {
+	case <-definitions.HasSyncedChecker().Done():
+	case <-ctx.Done(): // whoever waits for the server to be ready tells
+	}
 }
 
 func (s *Server) waitReady(ctx context.Context) error {
