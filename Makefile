@@ -32,7 +32,7 @@ LDFLAGS  := $(KUBECTL_LDFLAGS) -X main.version=$(VERSION)
 ##@ Use
 .PHONY: help
 help: ## List these targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 .PHONY: deps
 deps: ## Install what a build needs and this machine lacks (Debian packages; root)
@@ -65,6 +65,15 @@ lint: tools ## gofmt, go vet, staticcheck, the arrows between packages, licence 
 .PHONY: bench
 bench: build tools ## Measure against the budgets and print a table
 	@$(GO) run ./test/bench
+
+.PHONY: conformance
+conformance: build ## Kubernetes' conformance tests, from where they were stopped: SET=no-node SIG=api,node FOCUS=regexp FRESH=y
+	@$(GO) run ./test/conformance $(foreach f,SET SIG FOCUS RESUME,$(if $($f),-$(shell echo $f | tr A-Z a-z) '$($f)')) \
+		$(if $(FRESH),-fresh) $(if $(SIG)$(FOCUS),,-write docs/conformance.md)
+
+.PHONY: bench-compare
+bench-compare: build ## Put the same load on Hivemind and on stock Kubernetes, and print ratios
+	@$(GO) run ./test/compare $(ARGS)
 
 .PHONY: generate
 generate: ## Write generated code anew (zz_generated.*)
