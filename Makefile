@@ -49,6 +49,10 @@ up: deps build ## Build, then start a cluster in the background
 images: ## Build the images of config/samples and charts/demo, and serve them to the cluster on this machine
 	@$(GO) run ./hack/images
 
+.PHONY: test-images
+test-images: ## Make the images of Kubernetes' conformance tests, and serve them until Ctrl-C
+	@$(GO) run ./test/images
+
 ##@ Work
 .PHONY: test
 test: build tools ## Unit tests, in-process cluster tests, and tests with real containers

@@ -35,7 +35,7 @@ import (
 // rows is the whole table.
 func rows() []*Resource {
 	var all []*Resource
-	for _, group := range [][]*Resource{coreRows(), appsRows(), batchRows(), networkingRows(), rbacRows(), storageRows(), smallGroupRows()} {
+	for _, group := range [][]*Resource{coreRows(), appsRows(), batchRows(), networkingRows(), rbacRows(), storageRows(), admissionRows(), smallGroupRows()} {
 		all = append(all, group...)
 	}
 	return all
