@@ -93,14 +93,16 @@ func start(ctx context.Context, scratch, version string, nodes bool, tell io.Wri
 	if err := os.MkdirAll(scratch, 0o755); err != nil {
 		return nil, err
 	}
-	args := []string{"--merge-kubeconfig=false", "--roles", "server"}
+	args := []string{"--merge-kubeconfig=false"}
 	if nodes {
 		images, stop, err := serveImages(ctx, tell)
 		if err != nil {
 			return nil, err
 		}
 		e.end = func() error { return errors.Join(remove(c, scratch), stop()) }
-		args = append([]string{"--merge-kubeconfig=false"}, images...)
+		args = append(args, images...)
+	} else {
+		args = append(args, "--roles", "server")
 	}
 	if out, err := c.Up(ctx, args...); err != nil {
 		log := keepLog(e.where, filepath.Dir(scratch))
