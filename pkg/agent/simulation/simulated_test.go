@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package agent_test
+package simulation_test
 
 import (
 	"bytes"
@@ -31,7 +31,7 @@ import (
 	utilexec "k8s.io/client-go/util/exec"
 
 	"github.com/hivemind-project/hivemind/apis/config"
-	"github.com/hivemind-project/hivemind/pkg/agent"
+	"github.com/hivemind-project/hivemind/pkg/agent/simulation"
 	"github.com/hivemind-project/hivemind/pkg/component"
 	"github.com/hivemind-project/hivemind/pkg/server"
 )
@@ -64,10 +64,10 @@ func start(t *testing.T, c *config.Config) *cluster {
 	if errs := config.Validate(c); len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	s := server.New(c, nil)
-	nodes := agent.NewSimulated(c, agent.SimulatedOptions{Upstream: func() (agent.SimulatedUpstream, error) {
+	s := server.New(c, server.Options{})
+	nodes := simulation.NewSimulated(c, simulation.SimulatedOptions{Upstream: func() (simulation.SimulatedUpstream, error) {
 		ids := s.Identities()
-		return agent.SimulatedUpstream{Client: s.NodeClient, Informers: s.Informers(), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
+		return simulation.SimulatedUpstream{Client: s.NodeClient, Informers: s.Informers(), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
 	}})
 	s.DialNodes(nodes.Dial)
 	group := component.NewGroup(append(s.Components(), nodes.Components()...)...)
