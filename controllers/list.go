@@ -32,9 +32,6 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/validatingadmissionpolicystatus"
 )
 
-// nodePrefix is the size of the address range that each node gets for its pods, in bits.
-const nodePrefix = 24
-
 // All returns every controller. Their order does not matter.
 func All() []Entry {
 	return []Entry{
@@ -135,7 +132,7 @@ func All() []Entry {
 			if err != nil {
 				return nil, fmt.Errorf("read the pod CIDR: %w", err)
 			}
-			return nodeipam.New(client, d.Informers.Core().V1().Nodes(), d.recorder("cidrAllocator"), pods, nodePrefix)
+			return nodeipam.New(client, d.Informers.Core().V1().Nodes(), d.recorder("cidrAllocator"), pods, d.Config.NodeBits())
 		}),
 		entry("persistentvolume-binder-controller", "persistent-volume-binder", 2, func(d Deps, client kubernetes.Interface) (*persistentvolume.Binder, error) {
 			core := d.Informers.Core().V1()
