@@ -19,7 +19,7 @@ func TestHowLongRequestsAreKept(t *testing.T) {
 	answered := func(kind certificatesv1.RequestConditionType, certificate string) *certificatesv1.CertificateSigningRequest {
 		return &certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(start)}, Status: certificatesv1.CertificateSigningRequestStatus{
 			Certificate: []byte(certificate),
-			Conditions: []certificatesv1.CertificateSigningRequestCondition{{Type: kind, Status: corev1.ConditionTrue, LastUpdateTime: metav1.NewTime(start.Add(time.Minute))}}}}
+			Conditions:  []certificatesv1.CertificateSigningRequestCondition{{Type: kind, Status: corev1.ConditionTrue, LastUpdateTime: metav1.NewTime(start.Add(time.Minute))}}}}
 	}
 	for name, test := range map[string]struct {
 		csr  *certificatesv1.CertificateSigningRequest
