@@ -162,10 +162,7 @@ spec: {policyName: everything, validationActions: [Deny]}`)
 // A binding may warn instead, and parameters are what policies are reused by.
 func TestPolicyParameters(t *testing.T) {
 	c := newCluster(t)
-	var warned warnings
-	config := rest.CopyConfig(c.config)
-	config.WarningHandler = &warned
-	client := kubernetes.NewForConfigOrDie(config)
+	client, warned := c.warned()
 	c.store(t, `
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition

@@ -83,10 +83,8 @@ func TestWebhookIsTold(t *testing.T) {
 		return &admissionv1.AdmissionResponse{Allowed: true, Warnings: []string{"mind the " + string(r.Operation)}}
 	})
 	c.validate(t, validating(h, on("configmaps", "CREATE", "UPDATE", "DELETE"), nil))
-	var warned warnings
-	config := rest.CopyConfig(c.config)
-	config.WarningHandler = &warned
-	maps := kubernetes.NewForConfigOrDie(config).CoreV1().ConfigMaps("default")
+	client, warned := c.warned()
+	maps := client.CoreV1().ConfigMaps("default")
 
 	made, err := maps.Create(t.Context(), newConfigMap("told"), metav1.CreateOptions{FieldManager: "tester"})
 	if err != nil {
@@ -135,11 +133,6 @@ func TestWebhookIsTold(t *testing.T) {
 		t.Errorf("warned of %q", warned.texts)
 	}
 }
-
-// warnings keeps what a client is warned of.
-type warnings struct{ texts []string }
-
-func (w *warnings) HandleWarningHeader(_ int, _ string, text string) { w.texts = append(w.texts, text) }
 
 // What webhooks change is defaulted, validated and stored; one that asks for it sees what later ones have changed.
 func TestMutatingWebhooks(t *testing.T) {
