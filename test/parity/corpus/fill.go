@@ -253,3 +253,8 @@ func integers(v any) any {
 	}
 	return v
 }
+
+// Value is a valid value for a field, as far as the hints know; nil if there is none.
+func (f *Filler) Value(t reflect.Type, field Field) any {
+	return f.value(t, field, nil, false, nil)
+}

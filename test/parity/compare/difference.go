@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package compare tells in what two servers' answers to the same request differ: the code and reason, the causes of an error, warnings,
+// the object that came back, and who manages its fields. What must differ (uids, times, versions, allocated addresses) is made the same
+// first (normalise.go); what differs because the two speak of different versions of Kubernetes is told by rules (versions.go).
+package compare
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/hivemind-project/hivemind/test/parity/exchange"
+)
+
+// Aspect is what of an answer differs.
+type Aspect string
+
+// The aspects.
+const (
+	Code          Aspect = "code"           // HTTP status and reason
+	Message       Aspect = "message"        // of an error whose causes are the same
+	Cause         Aspect = "cause"          // one reason why a field is refused
+	Details       Aspect = "details"        // which object an error is about
+	Object        Aspect = "object"         // a field of what was stored
+	ManagedFields Aspect = "managed fields" // a field that another manager owns
+	Warning       Aspect = "warning"
+	Document      Aspect = "document" // discovery, OpenAPI, tables, roles
+)
+
+// Difference is one thing in which the answers differ. Stock and Hivemind are what each says; "" where it says nothing.
+type Difference struct {
+	Aspect   Aspect `json:"aspect"`
+	Path     string `json:"path"` // of the field, where there is one
+	Stock    string `json:"stock"`
+	Hivemind string `json:"hivemind"`
+}
+
+// Answers compares two normalised answers.
+func Answers(a exchange.Answers) []Difference {
+	s, h := a.Stock, a.Hivemind
+	var out []Difference
+	if sc, hc := outcome(s), outcome(h); sc != hc {
+		out = append(out, Difference{Code, "", sc, hc})
+		if s.OK() != h.OK() {
+			// Which rule one of them has and the other has not.
+			for _, c := range causes(s) {
+				out = append(out, Difference{Cause, c.field, c.text(), ""})
+			}
+			for _, c := range causes(h) {
+				out = append(out, Difference{Cause, c.field, "", c.text()})
+			}
+			if len(causes(s))+len(causes(h)) > 0 {
+				out = out[1:] // the causes say it all
+			}
+			return out
+		}
+	}
+	if s.OK() && h.OK() {
+		out = append(out, objects(s.Body, h.Body)...)
+		if s.Body == nil && h.Body == nil && s.Text != h.Text {
+			out = append(out, Difference{Object, "", s.Text, h.Text})
+		}
+	} else if len(out) == 0 {
+		out = append(out, errors(s, h)...)
+	}
+	return append(out, sets(Warning, s.Warnings, h.Warnings)...)
+}
+
+// outcome is the code and the reason.
+func outcome(a exchange.Answer) string {
+	if a.OK() {
+		return fmt.Sprint(a.Code)
+	}
+	return fmt.Sprintf("%d %v", a.Code, a.Body["reason"])
+}
+
+// cause is one of details.causes.
+type cause struct{ field, kind, message string }
+
+func (c cause) text() string { return strings.TrimPrefix(c.kind, "FieldValue") + ": " + c.message }
+
+func causes(a exchange.Answer) []cause {
+	details, _ := a.Body["details"].(map[string]any)
+	list, _ := details["causes"].([]any)
+	out := make([]cause, 0, len(list))
+	for _, one := range list {
+		c, _ := one.(map[string]any)
+		out = append(out, cause{fmt.Sprint(or(c["field"])), fmt.Sprint(or(c["reason"])), fmt.Sprint(or(c["message"]))})
+	}
+	return out
+}
+
+func or(v any) any {
+	if v == nil {
+		return ""
+	}
+	return v
+}
+
+// errors compares two refusals of the same code.
+func errors(s, h exchange.Answer) []Difference {
+	sc, hc := causes(s), causes(h)
+	onlyStock, onlyHivemind := without(sc, hc), without(hc, sc)
+	var out []Difference
+	// Two causes for the same field are one difference.
+	for _, c := range onlyStock {
+		other := ""
+		if i := slices.IndexFunc(onlyHivemind, func(o cause) bool { return o.field == c.field }); i >= 0 {
+			other = onlyHivemind[i].text()
+			onlyHivemind = slices.Delete(onlyHivemind, i, i+1)
+		}
+		out = append(out, Difference{Cause, c.field, c.text(), other})
+	}
+	for _, c := range onlyHivemind {
+		out = append(out, Difference{Cause, c.field, "", c.text()})
+	}
+	if len(out) > 0 {
+		return out
+	}
+	sd, _ := s.Body["details"].(map[string]any)
+	hd, _ := h.Body["details"].(map[string]any)
+	for _, key := range union(sd, hd) {
+		if key != "causes" && !reflect.DeepEqual(sd[key], hd[key]) {
+			out = append(out, Difference{Details, key, shown(sd[key]), shown(hd[key])})
+		}
+	}
+	if sm, hm := message(s), message(h); sm != hm {
+		d := Difference{Message, "", sm, hm}
+		if len(sc) > 1 && sortedParts(sm) == sortedParts(hm) {
+			d = Difference{Message, "", "the same causes", "in another order"}
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+func message(a exchange.Answer) string {
+	if a.Body == nil {
+		return a.Text
+	}
+	return fmt.Sprint(or(a.Body["message"]))
+}
+
+// sortedParts is a message without the order of its causes.
+func sortedParts(message string) string {
+	start, list, ok := strings.Cut(message, "[")
+	if !ok {
+		return message
+	}
+	parts := strings.Split(strings.TrimSuffix(list, "]"), ", ")
+	slices.Sort(parts)
+	return start + strings.Join(parts, ", ")
+}
+
+// without is what of a is not in b, each as often as it is more there.
+func without(a, b []cause) []cause {
+	rest := slices.Clone(b)
+	var out []cause
+	for _, c := range a {
+		if i := slices.Index(rest, c); i >= 0 {
+			rest = slices.Delete(rest, i, i+1)
+		} else {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// objects compares two objects; who manages fields apart from the rest.
+func objects(s, h map[string]any) []Difference {
+	sf, hf := takeManagedFields(s), takeManagedFields(h)
+	out := Trees(Object, "", s, h)
+	return append(out, managers(sf, hf)...)
+}
+
+// Trees lists the places in which two trees differ.
+func Trees(aspect Aspect, path string, s, h any) []Difference {
+	a, ok1 := s.(map[string]any)
+	b, ok2 := h.(map[string]any)
+	if ok1 && ok2 {
+		var out []Difference
+		for _, key := range union(a, b) {
+			at := strings.TrimPrefix(path+"."+key, ".")
+			if strings.ContainsAny(key, "./") {
+				at = path + "[" + key + "]"
+			}
+			x, inA := a[key]
+			y, inB := b[key]
+			switch {
+			case inA && inB:
+				out = append(out, Trees(aspect, at, x, y)...)
+			case inA:
+				out = append(out, Difference{aspect, at, shown(x), ""})
+			default:
+				out = append(out, Difference{aspect, at, "", shown(y)})
+			}
+		}
+		return out
+	}
+	x, ok1 := s.([]any)
+	y, ok2 := h.([]any)
+	if ok1 && ok2 {
+		var out []Difference
+		for i := range max(len(x), len(y)) {
+			at := fmt.Sprintf("%s[%d]", path, i)
+			switch {
+			case i >= len(x):
+				out = append(out, Difference{aspect, at, "", shown(y[i])})
+			case i >= len(y):
+				out = append(out, Difference{aspect, at, shown(x[i]), ""})
+			default:
+				out = append(out, Trees(aspect, at, x[i], y[i])...)
+			}
+		}
+		return out
+	}
+	if reflect.DeepEqual(s, h) {
+		return nil
+	}
+	return []Difference{{aspect, path, shown(s), shown(h)}}
+}
+
+// shown is a value as a difference tells it.
+func shown(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	if text := string(data); len(text) <= 200 {
+		return text
+	}
+	return string(data[:200]) + "…"
+}
+
+func takeManagedFields(object map[string]any) []any {
+	meta, _ := object["metadata"].(map[string]any)
+	list, _ := meta["managedFields"].([]any)
+	delete(meta, "managedFields")
+	return list
+}
+
+// managers compares who manages which fields: an entry by manager, operation and subresource, then field by field.
+func managers(s, h []any) []Difference {
+	a, b := byManager(s), byManager(h)
+	var out []Difference
+	for _, name := range union(a, b) {
+		x, inA := a[name]
+		y, inB := b[name]
+		switch {
+		case inA && inB:
+			for _, d := range Trees(ManagedFields, "", x, y) {
+				d.Path = fieldPath(d.Path)
+				d.Stock, d.Hivemind = owned(d.Stock), owned(d.Hivemind)
+				out = append(out, d)
+			}
+		case inA:
+			out = append(out, Difference{ManagedFields, "", "has " + name, ""})
+		default:
+			out = append(out, Difference{ManagedFields, "", "", "has " + name})
+		}
+	}
+	return out
+}
+
+func owned(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "owned"
+}
+
+var managedKey = regexp.MustCompile(`\bf:|\[[kv]:\{[^\]]*\}\]|\.[kv]:\{.*?\}`)
+
+// fieldPath turns f:spec.f:containers[k:{"name":"a"}].f:image into spec.containers[*].image.
+func fieldPath(path string) string {
+	return managedKey.ReplaceAllStringFunc(path, func(s string) string {
+		if s == "f:" {
+			return ""
+		}
+		return "[*]"
+	})
+}
+
+func byManager(list []any) map[string]any {
+	out := map[string]any{}
+	for _, one := range list {
+		entry, _ := one.(map[string]any)
+		name := fmt.Sprintf("%v, %v, %v", entry["manager"], entry["operation"], entry["apiVersion"])
+		if sub := entry["subresource"]; sub != nil {
+			name += fmt.Sprintf(", %v", sub)
+		}
+		out[name] = entry["fieldsV1"]
+	}
+	return out
+}
+
+// sets compares lists whose order means nothing.
+func sets(aspect Aspect, s, h []string) []Difference {
+	rest := slices.Clone(h)
+	var out []Difference
+	for _, text := range s {
+		if i := slices.Index(rest, text); i >= 0 {
+			rest = slices.Delete(rest, i, i+1)
+		} else {
+			out = append(out, Difference{aspect, "", text, ""})
+		}
+	}
+	for _, text := range rest {
+		out = append(out, Difference{aspect, "", "", text})
+	}
+	return out
+}
+
+func union[V any](a, b map[string]V) []string {
+	keys := map[string]bool{}
+	for key := range a {
+		keys[key] = true
+	}
+	for key := range b {
+		keys[key] = true
+	}
+	return slices.SortedFunc(maps.Keys(keys), cmp.Compare[string])
+}

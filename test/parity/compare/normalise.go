@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compare
+
+import (
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hivemind-project/hivemind/test/parity/exchange"
+)
+
+// World is what the two servers were given in common.
+type World struct {
+	Began         time.Time // times of the run are those since
+	ServiceCIDR   netip.Prefix
+	FirstNodePort int64
+	LastNodePort  int64
+}
+
+var (
+	uuid      = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	stamp     = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)`)
+	address   = regexp.MustCompile(`\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b`)
+	number    = regexp.MustCompile(`\b\d{5}\b`)
+	generated = regexp.MustCompile(`\b(kube-api-access|parity)-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
+)
+
+// Normalise replaces what each server makes up by itself: uids, times of this run, resource versions, random suffixes, and addresses and
+// node ports that the request did not ask for. It changes the answer in place.
+func (w World) Normalise(a *exchange.Answer, r exchange.Request) {
+	asked := string(r.Body) + r.Path + r.Query.Encode()
+	if a.Body != nil {
+		a.Body, _ = w.value(a.Body, "", asked).(map[string]any)
+	}
+	a.Text = w.text(a.Text, asked)
+	for i := range a.Warnings {
+		a.Warnings[i] = w.text(a.Warnings[i], asked)
+	}
+}
+
+func (w World) value(v any, name, asked string) any {
+	switch v := v.(type) {
+	case map[string]any:
+		if meta, ok := v["metadata"].(map[string]any); ok {
+			for _, key := range []string{"uid", "resourceVersion", "creationTimestamp"} {
+				if meta[key] != nil {
+					meta[key] = "<" + key + ">"
+				}
+			}
+		}
+		for key := range v {
+			v[key] = w.value(v[key], key, asked)
+		}
+		if v["time"] != nil && v["fieldsType"] != nil {
+			delete(v, "time")
+		}
+	case []any:
+		for i := range v {
+			v[i] = w.value(v[i], name, asked)
+		}
+	case string:
+		return w.text(v, asked)
+	case int64:
+		if (name == "nodePort" || name == "healthCheckNodePort") && w.FirstNodePort <= v && v <= w.LastNodePort && !strings.Contains(asked, strconv.FormatInt(v, 10)) {
+			return "<port>"
+		}
+	}
+	return v
+}
+
+func (w World) text(text, asked string) string {
+	if len(text) < 5 {
+		return text
+	}
+	unasked := func(replacement string, is func(string) bool) func(string) string {
+		return func(found string) string {
+			if strings.Contains(asked, found) || is != nil && !is(found) {
+				return found
+			}
+			return replacement
+		}
+	}
+	text = uuid.ReplaceAllStringFunc(text, unasked("<uid>", nil))
+	text = generated.ReplaceAllStringFunc(text, unasked("<generated>", nil))
+	text = stamp.ReplaceAllStringFunc(text, unasked("<now>", func(s string) bool {
+		t, err := time.Parse(time.RFC3339Nano, s)
+		return err == nil && t.After(w.Began.Add(-time.Minute))
+	}))
+	text = address.ReplaceAllStringFunc(text, unasked("<address>", func(s string) bool {
+		ip, err := netip.ParseAddr(s)
+		return err == nil && w.ServiceCIDR.Contains(ip)
+	}))
+	return number.ReplaceAllStringFunc(text, unasked("<port>", func(s string) bool {
+		n, err := strconv.ParseInt(s, 10, 64)
+		return err == nil && w.FirstNodePort <= n && n <= w.LastNodePort
+	}))
+}
