@@ -18,6 +18,8 @@ type World struct {
 	ServiceCIDR   netip.Prefix
 	FirstNodePort int64
 	LastNodePort  int64
+	// Asked is the text of all that is asked for: what occurs in it, no server has made up.
+	Asked string
 }
 
 var (
@@ -30,18 +32,17 @@ var (
 
 // Normalise replaces what each server makes up by itself: uids, times of this run, resource versions, random suffixes, and addresses and
 // node ports that the request did not ask for. It changes the answer in place.
-func (w World) Normalise(a *exchange.Answer, r exchange.Request) {
-	asked := string(r.Body) + r.Path + r.Query.Encode()
+func (w World) Normalise(a *exchange.Answer) {
 	if a.Body != nil {
-		a.Body, _ = w.value(a.Body, "", asked).(map[string]any)
+		a.Body, _ = w.value(a.Body, "").(map[string]any)
 	}
-	a.Text = w.text(a.Text, asked)
+	a.Text = w.text(a.Text)
 	for i := range a.Warnings {
-		a.Warnings[i] = w.text(a.Warnings[i], asked)
+		a.Warnings[i] = w.text(a.Warnings[i])
 	}
 }
 
-func (w World) value(v any, name, asked string) any {
+func (w World) value(v any, name string) any {
 	switch v := v.(type) {
 	case map[string]any:
 		if meta, ok := v["metadata"].(map[string]any); ok {
@@ -52,32 +53,32 @@ func (w World) value(v any, name, asked string) any {
 			}
 		}
 		for key := range v {
-			v[key] = w.value(v[key], key, asked)
+			v[key] = w.value(v[key], key)
 		}
 		if v["time"] != nil && v["fieldsType"] != nil {
 			delete(v, "time")
 		}
 	case []any:
 		for i := range v {
-			v[i] = w.value(v[i], name, asked)
+			v[i] = w.value(v[i], name)
 		}
 	case string:
-		return w.text(v, asked)
+		return w.text(v)
 	case int64:
-		if (name == "nodePort" || name == "healthCheckNodePort") && w.FirstNodePort <= v && v <= w.LastNodePort && !strings.Contains(asked, strconv.FormatInt(v, 10)) {
+		if (name == "nodePort" || name == "healthCheckNodePort") && w.FirstNodePort <= v && v <= w.LastNodePort && !strings.Contains(w.Asked, strconv.FormatInt(v, 10)) {
 			return "<port>"
 		}
 	}
 	return v
 }
 
-func (w World) text(text, asked string) string {
+func (w World) text(text string) string {
 	if len(text) < 5 {
 		return text
 	}
 	unasked := func(replacement string, is func(string) bool) func(string) string {
 		return func(found string) string {
-			if strings.Contains(asked, found) || is != nil && !is(found) {
+			if strings.Contains(w.Asked, found) || is != nil && !is(found) {
 				return found
 			}
 			return replacement

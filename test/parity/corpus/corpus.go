@@ -11,6 +11,7 @@ import (
 	"bufio"
 	"bytes"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -170,6 +171,20 @@ func (c *Corpus) Kind(gvk schema.GroupVersionKind, namespace string) *Kind {
 		}
 	}
 	return k
+}
+
+// Text is all objects of all kinds as JSON: what occurs there, no server has made up.
+func (c *Corpus) Text() (string, error) {
+	var text strings.Builder
+	for _, gvk := range c.Kinds() {
+		k := c.Kind(gvk, "")
+		data, err := json.Marshal([]any{k.Objects, k.Status})
+		if err != nil {
+			return "", fmt.Errorf("encode %s of the corpus: %w", gvk, err)
+		}
+		text.Write(data)
+	}
+	return text.String(), nil
 }
 
 // withName completes metadata. A name that is null stays away.

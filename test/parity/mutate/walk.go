@@ -165,3 +165,15 @@ func remove(tree any, path Path) (any, bool) {
 	delete(at.(map[string]any), key(last))
 	return tree, true
 }
+
+// Steps are the path without the distinction between fields and keys of maps.
+func (p Path) Steps() []any {
+	out := make([]any, len(p))
+	for i, step := range p {
+		if k, ok := step.(mapKey); ok {
+			step = string(k)
+		}
+		out[i] = step
+	}
+	return out
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compare
+
+import (
+	"fmt"
+	"hash/fnv"
+	"regexp"
+	"strings"
+)
+
+// Signature is what a difference has in common with others of the same cause: the pattern of its path and the form of both answers. Where
+// in which list it was, in which template, and which value was tried, it leaves out.
+type Signature struct {
+	Aspect   Aspect `json:"aspect"`
+	Path     string `json:"path"`
+	Stock    string `json:"stock"`
+	Hivemind string `json:"hivemind"`
+}
+
+var (
+	index    = regexp.MustCompile(`\[\d+\]`)
+	mapEntry = regexp.MustCompile(`\b(labels|annotations|matchLabels|nodeSelector|limits|requests|hard|used|capacity|allocatable|data|binaryData|stringData|parameters|podFixed|extra)(\[[^\]]*\]|\.[^.\[ ]+)`)
+	template = regexp.MustCompile(`^(spec\.)?(jobTemplate\.spec\.)?template\.`)
+	quoted   = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	braced   = regexp.MustCompile(`\{.*\}`)
+	digits   = regexp.MustCompile(`\b\d+\b`)
+	located  = regexp.MustCompile(`\b(spec|metadata|template|status)(\.[A-Za-z]+|\[[^\]]*\])+`)
+)
+
+// Signature is the difference's.
+func (d Difference) Signature() Signature {
+	path := pattern(d.Path)
+	stock, hivemind := form(d.Aspect, d.Stock), form(d.Aspect, d.Hivemind)
+	if stock == hivemind {
+		stock, hivemind = d.Stock, d.Hivemind // the particular is what differs
+	}
+	return Signature{d.Aspect, path, stock, hivemind}
+}
+
+// ID is a short name of the signature.
+func (s Signature) ID() string {
+	h := fnv.New32a()
+	fmt.Fprintf(h, "%s|%s|%s|%s", s.Aspect, s.Path, s.Stock, s.Hivemind)
+	return fmt.Sprintf("%08x", h.Sum32())
+}
+
+func pattern(path string) string {
+	path = index.ReplaceAllString(path, "[*]")
+	path = mapEntry.ReplaceAllString(path, "$1[*]")
+	return template.ReplaceAllString(path, "<template>.")
+}
+
+// form is an answer without what was particular to one request.
+func form(aspect Aspect, text string) string {
+	switch aspect {
+	case Code, ManagedFields, Document:
+		return text
+	case Object:
+		// Short values tell the cause of a wrong default, long ones only that there is something.
+		if len(text) > 60 {
+			return text[:1] + "…"
+		}
+		return text
+	}
+	text = braced.ReplaceAllString(text, "{…}")
+	text = quoted.ReplaceAllString(text, `"…"`)
+	text = located.ReplaceAllStringFunc(text, func(string) string { return "<path>" })
+	text = digits.ReplaceAllString(text, "N")
+	if i := strings.Index(text, "parity-"); i >= 0 {
+		text = parityName.ReplaceAllString(text, "<name>")
+	}
+	if len(text) > 300 {
+		text = text[:300] + "…"
+	}
+	return text
+}
+
+var parityName = regexp.MustCompile(`\bparity-[a-z0-9-]+`)
