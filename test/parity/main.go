@@ -13,9 +13,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 	"time"
 
+	apischema "k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/klog/v2"
 
 	"github.com/hivemind-project/hivemind/test/parity/compare"
@@ -109,6 +111,17 @@ func run(ctx context.Context, only string, n int, seed uint64) (err error) {
 	has := map[string]bool{}
 	for _, r := range hr {
 		has[play.KindName(r)] = true
+	}
+	if err := p.Bootstrapped(ctx); err != nil {
+		return err
+	}
+	hgv, err := h.GroupVersions(ctx)
+	if err != nil {
+		return err
+	}
+	common := slices.DeleteFunc(slices.Clone(gvs), func(gv apischema.GroupVersion) bool { return !slices.Contains(hgv, gv) })
+	if err := p.Documents(ctx, common); err != nil {
+		return err
 	}
 	re := regexp.MustCompile(only)
 	for _, r := range sr {

@@ -74,8 +74,11 @@ func Answers(a exchange.Answers) []Difference {
 
 // outcome is the code and the reason.
 func outcome(a exchange.Answer) string {
-	if a.OK() {
+	switch {
+	case a.OK():
 		return fmt.Sprint(a.Code)
+	case a.Code == 0:
+		return a.Text
 	}
 	return fmt.Sprintf("%d %v", a.Code, a.Body["reason"])
 }
@@ -175,8 +178,28 @@ func without(a, b []cause) []cause {
 // objects compares two objects; who manages fields apart from the rest.
 func objects(s, h map[string]any) []Difference {
 	sf, hf := takeManagedFields(s), takeManagedFields(h)
+	if s["kind"] != h["kind"] {
+		return []Difference{{Object, "", "answers with " + kindOf(s), "answers with " + kindOf(h)}}
+	}
 	out := Trees(Object, "", s, h)
-	return append(out, managers(sf, hf)...)
+	differ := map[string]bool{}
+	for _, d := range out {
+		differ[index.ReplaceAllString(d.Path, "[*]")] = true
+	}
+	for _, d := range managers(sf, hf) {
+		// Who owns a field follows from which fields there are.
+		if d.Path == "" || !differ[d.Path] && !differ[d.Path+"[*]"] {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func kindOf(object map[string]any) string {
+	if object["kind"] == "Status" {
+		return fmt.Sprintf("a Status, %v", object["status"])
+	}
+	return "the object"
 }
 
 // Trees lists the places in which two trees differ.
@@ -206,24 +229,89 @@ func Trees(aspect Aspect, path string, s, h any) []Difference {
 	x, ok1 := s.([]any)
 	y, ok2 := h.([]any)
 	if ok1 && ok2 {
-		var out []Difference
-		for i := range max(len(x), len(y)) {
-			at := fmt.Sprintf("%s[%d]", path, i)
-			switch {
-			case i >= len(x):
-				out = append(out, Difference{aspect, at, "", shown(y[i])})
-			case i >= len(y):
-				out = append(out, Difference{aspect, at, shown(x[i]), ""})
-			default:
-				out = append(out, Trees(aspect, at, x[i], y[i])...)
-			}
-		}
-		return out
+		return lists(aspect, path, x, y)
 	}
 	if reflect.DeepEqual(s, h) {
 		return nil
 	}
 	return []Difference{{aspect, path, shown(s), shown(h)}}
+}
+
+// keys tell the elements of lists from each other, where all elements have one.
+var keys = []string{"name", "type", "key", "ip", "containerPort", "mountPath"}
+
+// lists compares two lists: by key where their elements have one, as sets where they are scalars or nothing tells elements from each other
+// but their whole. The order counts too.
+func lists(aspect Aspect, path string, x, y []any) []Difference {
+	for _, key := range keys {
+		a, ok1 := byKey(x, key)
+		b, ok2 := byKey(y, key)
+		if !ok1 || !ok2 || len(a)+len(b) == 0 {
+			continue
+		}
+		var out []Difference
+		for _, name := range union(a, b) {
+			at := path + "[0]"
+			v, inA := a[name]
+			w, inB := b[name]
+			switch {
+			case inA && inB:
+				out = append(out, Trees(aspect, at, v, w)...)
+			case inA:
+				out = append(out, Difference{aspect, at, shown(v), ""})
+			default:
+				out = append(out, Difference{aspect, at, "", shown(w)})
+			}
+		}
+		if len(out) == 0 {
+			out = order(aspect, path, x, y)
+		}
+		return out
+	}
+	rest, only := slices.Clone(y), []any{}
+	for _, v := range x {
+		if i := slices.IndexFunc(rest, func(w any) bool { return reflect.DeepEqual(v, w) }); i >= 0 {
+			rest = slices.Delete(rest, i, i+1)
+		} else {
+			only = append(only, v)
+		}
+	}
+	var out []Difference
+	for i := range max(len(only), len(rest)) {
+		switch at := path + "[0]"; {
+		case i >= len(only):
+			out = append(out, Difference{aspect, at, "", shown(rest[i])})
+		case i >= len(rest):
+			out = append(out, Difference{aspect, at, shown(only[i]), ""})
+		default:
+			out = append(out, Trees(aspect, at, only[i], rest[i])...)
+		}
+	}
+	if len(out) == 0 {
+		return order(aspect, path, x, y)
+	}
+	return out
+}
+
+func order(aspect Aspect, path string, x, y []any) []Difference {
+	if reflect.DeepEqual(x, y) {
+		return nil
+	}
+	return []Difference{{aspect, path, "the same elements", "in another order"}}
+}
+
+// byKey is false where an element has not that key or shares its value with another.
+func byKey(list []any, key string) (map[string]any, bool) {
+	out := map[string]any{}
+	for _, one := range list {
+		tree, _ := one.(map[string]any)
+		name, ok := tree[key]
+		if _, twice := out[fmt.Sprint(name)]; !ok || twice {
+			return nil, false
+		}
+		out[fmt.Sprint(name)] = one
+	}
+	return out, true
 }
 
 // shown is a value as a difference tells it.

@@ -66,7 +66,7 @@ func (r Request) String() string {
 
 // Answer is what came back.
 type Answer struct {
-	Code     int
+	Code     int // HTTP's; 0 where the server broke off
 	Warnings []string
 	Body     map[string]any // nil where it is no JSON object
 	Text     string         // the body where Body is nil
@@ -112,11 +112,17 @@ func (s *Server) once(ctx context.Context, r Request) (answer Answer, wait time.
 	}
 	req.Header.Set("User-Agent", "parity")
 	resp, err := s.client.Do(req)
+	if broken(err) {
+		return Answer{Text: "the handler ended without an answer"}, 0, nil
+	}
 	if err != nil {
 		return Answer{}, 0, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
+	if broken(err) {
+		return Answer{Text: "the handler ended amid its answer"}, 0, nil
+	}
 	if err != nil {
 		return Answer{}, 0, err
 	}
@@ -133,6 +139,10 @@ func (s *Server) once(ctx context.Context, r Request) (answer Answer, wait time.
 	}
 	return answer, wait, nil
 }
+
+// broken says that the server has reset the stream of this one request (RFC 9113, INTERNAL_ERROR), as API servers do when a handler
+// panics. The connection and the server go on.
+func broken(err error) bool { return err != nil && strings.Contains(err.Error(), "INTERNAL_ERROR") }
 
 // warningText is the text of a Warning header (RFC 7234, section 5.5): 299 - "text".
 func warningText(header string) string {

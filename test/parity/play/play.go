@@ -242,7 +242,7 @@ func (k *kind) statuses(ctx context.Context) error {
 func (k *kind) play(ctx context.Context, cases []mutate.Case) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(k.Workers)
-	blocked := map[string]int{}
+	blocked, halves := map[string]int{}, map[string]int{}
 	var lock sync.Mutex
 	for _, c := range cases {
 		live, ok := k.stored[c.Object]
@@ -255,7 +255,7 @@ func (k *kind) play(ctx context.Context, cases []mutate.Case) error {
 			if err == nil && !played {
 				lock.Lock()
 				defer lock.Unlock()
-				blocked[c.Object+": a field"]++
+				halves[c.Object]++
 			}
 			return err
 		})
@@ -264,10 +264,13 @@ func (k *kind) play(ctx context.Context, cases []mutate.Case) error {
 	for _, object := range slices.Sorted(maps.Keys(blocked)) {
 		k.Recorder.Blocked(KindName(k.Resource), object, "is not stored on both servers", blocked[object])
 	}
+	for _, object := range slices.Sorted(maps.Keys(halves)) {
+		k.Recorder.Blocked(KindName(k.Resource), object, "has fields on one server that it has not on the other", halves[object])
+	}
 	return err
 }
 
-// one sends a case; false where what is stored has no place for its edit.
+// one sends a case; false where what one server has stored has no place for its edit, and the other's has.
 func (k *kind) one(ctx context.Context, c mutate.Case, live stored) (bool, error) {
 	compose := func(live map[string]any) (exchange.Request, bool, error) {
 		m, ok, err := c.Message(k.Kind, k.Object(c.Object), live)
@@ -301,8 +304,7 @@ func (k *kind) one(ctx context.Context, c mutate.Case, live stored) (bool, error
 		return false, fmt.Errorf("%s %s: %w", KindName(k.Resource), c.ID(), err)
 	}
 	if !ok1 || !ok2 {
-		// A place that one server's object has and the other's has not is a difference that storing it has shown.
-		return false, nil
+		return ok1 == ok2, nil // a place that neither has is no case
 	}
 	_, err := k.record(ctx, string(c.Op), c.ID(), stock, hivemind)
 	return true, err
