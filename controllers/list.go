@@ -12,6 +12,7 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/cronjob"
 	"github.com/hivemind-project/hivemind/controllers/daemonset"
 	"github.com/hivemind-project/hivemind/controllers/deployment"
+	"github.com/hivemind-project/hivemind/controllers/disruption"
 	"github.com/hivemind-project/hivemind/controllers/endpoints"
 	"github.com/hivemind-project/hivemind/controllers/endpointslice"
 	"github.com/hivemind-project/hivemind/controllers/endpointslicemirroring"
@@ -23,6 +24,7 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/persistentvolume"
 	"github.com/hivemind-project/hivemind/controllers/podgc"
 	"github.com/hivemind-project/hivemind/controllers/replicaset"
+	"github.com/hivemind-project/hivemind/controllers/resourcequota"
 	"github.com/hivemind-project/hivemind/controllers/rootca"
 	"github.com/hivemind-project/hivemind/controllers/serviceaccount"
 	"github.com/hivemind-project/hivemind/controllers/statefulset"
@@ -98,6 +100,16 @@ func All() []Entry {
 		entry("endpointslice-mirroring-controller", "endpointslicemirroring-controller", 2, func(d Deps, client kubernetes.Interface) (*endpointslicemirroring.Controller, error) {
 			core := d.Informers.Core().V1()
 			return endpointslicemirroring.New(client, core.Endpoints(), core.Services(), d.Informers.Discovery().V1().EndpointSlices(), d.recorder("endpoint-slice-mirroring-controller"))
+		}),
+		entry("disruption-controller", "disruption-controller", 2, func(d Deps, client kubernetes.Interface) (*disruption.Controller, error) {
+			return disruption.New(client, d.Informers.Policy().V1().PodDisruptionBudgets(), d.Informers.Core().V1(), d.Informers.Apps().V1(), d.recorder("controllermanager"))
+		}),
+		entry("resourcequota-controller", "resourcequota-controller", 3, func(d Deps, client kubernetes.Interface) (*resourcequota.Controller, error) {
+			metadata, err := d.Metadata("resourcequota-controller")
+			if err != nil {
+				return nil, err
+			}
+			return resourcequota.New(client, metadata, d.Informers)
 		}),
 		entry("pod-garbage-collector-controller", "pod-garbage-collector", 1, func(d Deps, client kubernetes.Interface) (*podgc.Controller, error) {
 			core := d.Informers.Core().V1()

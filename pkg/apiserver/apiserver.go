@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"time"
 
+	eventsv1 "k8s.io/api/events/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -31,16 +32,15 @@ import (
 	"k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/apiserver/pkg/util/compatibility"
 
+	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
-	"github.com/hivemind-project/hivemind/pkg/informer"
 	"github.com/hivemind-project/hivemind/pkg/registry"
 )
 
 // Config is what the server is made of.
 type Config struct {
-	Registry  *registry.Registry
-	Informers *informer.Factory
-	Loopback  *Loopback
+	Registry *registry.Registry
+	Loopback *Loopback
 
 	// Listener is where clients connect; Certificate and Key, in PEM, are shown to them; ClientCA is whom client
 	// certificates must come from.
@@ -56,6 +56,8 @@ type Config struct {
 	Rules         authorizer.RuleResolver
 	// Admission decides on writes, in order.
 	Admission []admission.Interface
+	// Webhooks is how this server reaches those of custom resources.
+	Webhooks Webhooks
 	// Serve is passed on to the registry's REST side.
 	Serve registry.ServeOptions
 	// TypeConverter knows the structure of the types that are served, for server-side apply.
@@ -134,7 +136,8 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	g.Authentication = genericapiserver.AuthenticationInfo{APIAudiences: c.Audiences, Authenticator: authenticators(c)}
 	g.Authorization.Authorizer = c.Authorizer
 	g.RuleResolver = c.Rules
-	g.AdmissionControl = admission.NewChainHandler(c.Admission...)
+	g.AdmissionControl = plugins.NewChain(c.Admission...)
+	g.EquivalentResourceRegistry = runtime.NewEquivalentResourceRegistryWithIdentity(storedAs)
 	g.LongRunningFunc = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	g.AggregatedDiscoveryGroupManager = discoveryendpoint.NewResourceManager("apis")
 	g.StorageObjectCountTracker = nil
@@ -144,6 +147,15 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	g.RequestTimeout = time.Minute
 	g.ShutdownWatchTerminationGracePeriod = 0
 	return g, nil
+}
+
+// storedAs tells which resources are the same objects under another name, so that a webhook for the one hears of writes to
+// the other: events are in two groups.
+func storedAs(resource schema.GroupResource) string {
+	if resource.Resource == "events" && (resource.Group == "" || resource.Group == eventsv1.GroupName) {
+		return "events"
+	}
+	return resource.String()
 }
 
 // installGroups serves every group of the table. It differs from the machinery's own InstallAPIGroups in that the schema for

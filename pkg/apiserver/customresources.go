@@ -5,7 +5,6 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
@@ -16,21 +15,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/apiserver/pkg/util/proxy"
-	"k8s.io/apiserver/pkg/util/webhook"
-	corelisters "k8s.io/client-go/listers/core/v1"
 
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
-	"github.com/hivemind-project/hivemind/pkg/informer"
 )
 
 // newCustomResources returns the server of CustomResourceDefinitions and of what they define; requests that the table does not
 // know go there.
 func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions.CustomResourceDefinitions, error) {
-	resolver, err := newServiceResolver(c.Informers)
-	if err != nil {
-		return nil, err
-	}
 	own := *main
 	own.Serializer = apiextensions.Codecs
 	own.PostStartHooks = map[string]genericapiserver.PostStartHookConfigEntry{}
@@ -44,8 +35,8 @@ func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions
 		ExtraConfig: apiextensions.ExtraConfig{
 			CRDRESTOptionsGetter: c.CustomResources(runtime.NewCodec(unstructured.UnstructuredJSONScheme, unstructured.UnstructuredJSONScheme)),
 			MasterCount:          1,
-			ServiceResolver:      resolver,
-			AuthResolverWrapper:  webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, nil, own.LoopbackClientConfig, own.TracerProvider),
+			ServiceResolver:      c.Webhooks.Services,
+			AuthResolverWrapper:  c.Webhooks.Authentication,
 		},
 	}
 	server, err := config.Complete().New(genericapiserver.NewEmptyDelegateWithCustomHandler(http.NotFoundHandler()))
@@ -64,22 +55,4 @@ func describeCustomResources(server *apiextensions.CustomResourceDefinitions, do
 		go v3.Run(documents.V3, ctx.Done())
 		return nil
 	}
-}
-
-// serviceResolver finds an endpoint of the service that a webhook names, so that calls need no cluster DNS.
-type serviceResolver struct {
-	services corelisters.ServiceLister
-	slices   proxy.EndpointSliceGetter
-}
-
-func newServiceResolver(f *informer.Factory) (webhook.ServiceResolver, error) {
-	slices, err := proxy.NewEndpointSliceIndexerGetter(f.Discovery().V1().EndpointSlices())
-	if err != nil {
-		return nil, fmt.Errorf("index endpoint slices by service: %w", err)
-	}
-	return serviceResolver{f.Core().V1().Services().Lister(), slices}, nil
-}
-
-func (r serviceResolver) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
-	return proxy.ResolveEndpoint(r.services, r.slices, namespace, name, port)
 }

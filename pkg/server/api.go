@@ -57,7 +57,11 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	admit, err := s.admission(roles, authorizers)
+	webhooks, err := s.webhooks()
+	if err != nil {
+		return err
+	}
+	admit, err := s.admission(roles, authorizers, webhooks)
 	if err != nil {
 		return err
 	}
@@ -70,7 +74,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 		return err
 	}
 	s.api, err = apiserver.New(apiserver.Config{
-		Registry: s.registry, Informers: s.informers, Loopback: s.loopback,
+		Registry: s.registry, Loopback: s.loopback,
 		Listener: listener, Certificate: s.identities.APIServer.CertPEM, Key: s.identities.APIServer.KeyPEM, ClientCA: s.identities.CA.CertPEM,
 		ExternalAddress: net.JoinHostPort(s.config.Node.IP, strconv.Itoa(s.config.API.Port)),
 		Authenticator:   all, Audiences: audiences, Authorizer: authorizers, Rules: roles, Admission: admit,
@@ -79,6 +83,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 			Tokens:           &token.Requests{Issuer: issuer, Audiences: audiences, Get: s.registry.Getters()},
 			KubeletTransport: s.kubeletTransport(),
 		},
+		Webhooks:        webhooks,
 		TypeConverter:   types,
 		CustomResources: s.etcd.RESTOptionsGetter,
 		Extra:           discovery,
@@ -114,7 +119,7 @@ func (s *Server) authorizers() (*rbac.Authorizer, authorizer.Authorizer, error) 
 }
 
 // admission is the plugins in kube-apiserver's order: those that change objects act before those that only refuse.
-func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer) ([]admission.Interface, error) {
+func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, webhooks apiserver.Webhooks) ([]admission.Interface, error) {
 	client, err := s.client(user.APIServerUser, user.SystemPrivilegedGroup)
 	if err != nil {
 		return nil, err
@@ -126,16 +131,43 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer) ([
 	namespaces.SetExternalKubeInformerFactory(s.informers)
 	namespaces.SetExternalKubeClientSet(client)
 	core := s.informers.Core().V1()
+	extensions := plugins.Extensions{
+		Client: client, Informers: s.informers, Authorizer: all,
+		Services: webhooks.Services, Authentication: webhooks.Authentication, Stop: s.life.Done(),
+	}
+	quotas, err := plugins.NewResourceQuota(client, s.informers, s.life.Done())
+	if err != nil {
+		return nil, err
+	}
+	security, err := plugins.NewPodSecurity(client, core.Namespaces().Lister(), core.Pods().Lister())
+	if err != nil {
+		return nil, err
+	}
+	classes := s.informers.Storage().V1().StorageClasses().Lister()
 	return []admission.Interface{
 		namespaces,
+		plugins.NewLimitRanger(client, core.LimitRanges().Lister()),
 		plugins.NewServiceAccount(client, core.ServiceAccounts().Lister()),
-		node.NewRestriction(core.Pods().Lister(), core.Nodes().Lister(), nil, all),
+		node.NewRestriction(core.Pods().Lister(), core.Nodes().Lister(), s.informers.Storage().V1().CSIDrivers().Lister(), all),
+		plugins.NewTaintNodesByCondition(),
+		security,
 		plugins.NewPriority(s.informers.Scheduling().V1().PriorityClasses().Lister()),
 		plugins.NewDefaultTolerationSeconds(),
-		plugins.NewDefaultStorageClass(s.informers.Storage().V1().StorageClasses().Lister()),
+		plugins.NewDefaultStorageClass(classes),
 		plugins.NewStorageObjectInUseProtection(),
+		plugins.NewPersistentVolumeClaimResize(classes),
+		plugins.NewRuntimeClass(client, s.informers.Node().V1().RuntimeClasses().Lister()),
+		plugins.NewDefaultIngressClass(s.informers.Networking().V1().IngressClasses().Lister()),
 		rbac.NewEscalationGuard(roles, all),
+		extensions.MutatingWebhooks(),
+		extensions.ValidatingWebhooks(),
+		quotas, // the last, so that nothing is charged that another refuses
 	}, nil
+}
+
+// webhooks is how webhooks are reached. One that this server serves itself is called as the administrator.
+func (s *Server) webhooks() (apiserver.Webhooks, error) {
+	return apiserver.NewWebhooks(s.informers, s.identities.RESTConfig(s.URL(), s.identities.Admin))
 }
 
 // kubeletTransport is how this server speaks to node agents: it shows its own certificate and checks theirs.

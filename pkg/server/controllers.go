@@ -65,7 +65,7 @@ func (s *Server) startScheduler(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sched := scheduler.New(client, s.informers, scheduler.Options{})
+	sched := scheduler.New(client, s.informers, scheduler.Options{Budgets: s.informers.Policy().V1().PodDisruptionBudgets()})
 	if err := s.syncInformers(ctx); err != nil {
 		return err
 	}

@@ -139,7 +139,9 @@ func Start(ctx context.Context, opts Options) (*Etcd, error) {
 		server.HardStop()
 		return nil, fmt.Errorf("open the storage in %s: %w", opts.Dir, context.Cause(ctx))
 	}
-	e := &Etcd{server: server, Client: &kubernetes.Client{Client: v3client.New(server)}}
+	client := v3client.New(server)
+	client.Watcher = newWatcher(server, client)
+	e := &Etcd{server: server, Client: &kubernetes.Client{Client: client}}
 	e.Client.Kubernetes = e.Client
 	e.compactor = etcd3.NewCompactor(e.Client.Client, CompactionInterval, clock.RealClock{}, nil)
 	return e, nil
