@@ -46,7 +46,7 @@ func Answers(a exchange.Answers) []Difference {
 	s, h := a.Stock, a.Hivemind
 	var out []Difference
 	if sc, hc := outcome(s), outcome(h); sc != hc {
-		out = append(out, Difference{Code, "", sc, hc})
+		out = append(out, Difference{Code, "", explained(s), explained(h)})
 		if s.OK() != h.OK() {
 			// Which rule one of them has and the other has not.
 			for _, c := range causes(s) {
@@ -80,7 +80,15 @@ func outcome(a exchange.Answer) string {
 	case a.Code == 0:
 		return a.Text
 	}
-	return fmt.Sprintf("%d %v", a.Code, a.Body["reason"])
+	return strings.TrimSpace(fmt.Sprintf("%d %v", a.Code, or(a.Body["reason"])))
+}
+
+// explained is the outcome with what the server says of a refusal.
+func explained(a exchange.Answer) string {
+	if a.OK() || a.Code == 0 {
+		return outcome(a)
+	}
+	return outcome(a) + ": " + message(a)
 }
 
 // cause is one of details.causes.
@@ -114,9 +122,18 @@ func errors(s, h exchange.Answer) []Difference {
 	// Two causes for the same field are one difference.
 	for _, c := range onlyStock {
 		other := ""
-		if i := slices.IndexFunc(onlyHivemind, func(o cause) bool { return o.field == c.field }); i >= 0 {
-			other = onlyHivemind[i].text()
-			onlyHivemind = slices.Delete(onlyHivemind, i, i+1)
+		for _, same := range []func(cause) bool{
+			func(o cause) bool { return o.field == c.field },
+			func(o cause) bool { return nowhere(o.field) == nowhere(c.field) }, // but for places in lists
+		} {
+			if i := slices.IndexFunc(onlyHivemind, same); i >= 0 {
+				other = onlyHivemind[i].text()
+				if onlyHivemind[i].field != c.field {
+					other = "at " + index.ReplaceAllString(onlyHivemind[i].field, "[*]") + ": " + other
+				}
+				onlyHivemind = slices.Delete(onlyHivemind, i, i+1)
+				break
+			}
 		}
 		out = append(out, Difference{Cause, c.field, c.text(), other})
 	}
@@ -142,6 +159,9 @@ func errors(s, h exchange.Answer) []Difference {
 	}
 	return out
 }
+
+// nowhere is a path without places in lists.
+func nowhere(path string) string { return index.ReplaceAllString(path, "") }
 
 func message(a exchange.Answer) string {
 	if a.Body == nil {

@@ -27,6 +27,7 @@ var (
 	stamp     = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)`)
 	address   = regexp.MustCompile(`\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b`)
 	number    = regexp.MustCompile(`\b\d{5}\b`)
+	record    = regexp.MustCompile(`(ResourceVersion in record \(|Key: )[^),]+`) // the second is where in etcd an object is
 	generated = regexp.MustCompile(`\b(kube-api-access|parity)-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
 )
 
@@ -85,6 +86,7 @@ func (w World) text(text string) string {
 			return replacement
 		}
 	}
+	text = record.ReplaceAllString(text, "$1<…>")
 	text = uuid.ReplaceAllStringFunc(text, unasked("<uid>", nil))
 	text = generated.ReplaceAllStringFunc(text, unasked("<generated>", nil))
 	text = stamp.ReplaceAllStringFunc(text, unasked("<now>", func(s string) bool {

@@ -54,8 +54,14 @@ func pattern(path string) string {
 // form is an answer without what was particular to one request.
 func form(aspect Aspect, text string) string {
 	switch aspect {
-	case Code, ManagedFields, Document:
+	case ManagedFields, Document:
 		return text
+	case Code:
+		status, said, _ := strings.Cut(text, ": ")
+		if said == "" {
+			return status
+		}
+		return status + ": " + form(Message, said)
 	case Object:
 		// Short values tell the cause of a wrong default, long ones only that there is something.
 		if len(text) > 60 {
@@ -66,6 +72,9 @@ func form(aspect Aspect, text string) string {
 	text = braced.ReplaceAllString(text, "{…}")
 	text = quoted.ReplaceAllString(text, `"…"`)
 	text = located.ReplaceAllStringFunc(text, func(string) string { return "<path>" })
+	for _, w := range wordings {
+		text = w.pattern.ReplaceAllString(text, w.with)
+	}
 	text = digits.ReplaceAllString(text, "N")
 	if i := strings.Index(text, "parity-"); i >= 0 {
 		text = parityName.ReplaceAllString(text, "<name>")
@@ -74,6 +83,17 @@ func form(aspect Aspect, text string) string {
 		text = text[:300] + "…"
 	}
 	return text
+}
+
+// wordings are where errors name what they are about.
+var wordings = []struct {
+	pattern *regexp.Regexp
+	with    string
+}{
+	{regexp.MustCompile(`(fulfilled on )\S+`), "$1<resource>"},
+	{regexp.MustCompile(`^(\d+ \w+: )?[A-Za-z.0-9]+ ("…" (?:is invalid|not found|already exists))`), "$1<resource> $2"},
+	{regexp.MustCompile(`\(\S+ based on URL\)`), "(<name> based on URL)"},
+	{regexp.MustCompile(`\([^()]*/[^()]*; [^()]*, Kind=\w+\)`), "(<object>)"},
 }
 
 var parityName = regexp.MustCompile(`\bparity-[a-z0-9-]+`)

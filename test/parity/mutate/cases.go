@@ -80,8 +80,8 @@ type Source struct {
 	Kind *corpus.Kind
 	// Enum are the values of a field that a schema lists; nil where none does.
 	Enum func(Path) []string
-	// Filler makes values for fields that an object has not. With it, these are added too.
-	Filler *corpus.Filler
+	// Make makes a value for a field that an object has not; nil for none. With it, these are added too.
+	Make func(Path, reflect.Type, corpus.Field) any
 }
 
 // Creates are the cases that try to create: of each object with each edit.
@@ -155,10 +155,10 @@ func (s Source) edits(name string, object map[string]any) []Edit {
 			enum = s.Enum(n.path)
 		}
 		out = append(out, n.edits(enum, func(t reflect.Type, f corpus.Field) any {
-			if s.Filler == nil || name != corpus.Minimal {
+			if s.Make == nil || name != corpus.Minimal {
 				return nil
 			}
-			return s.Filler.Value(t, f)
+			return s.Make(n.path, t, f)
 		})...)
 	})
 	return append(out, metadataEdits()...)

@@ -105,7 +105,7 @@ func (p *Player) openAPI(ctx context.Context, gv schema.GroupVersion, seen map[s
 			continue
 		}
 		seen[name] = true
-		p.Recorder.Record(Result{OpenAPI, "schema", name, r, exchange.Answers{}, compare.Trees(compare.Document, "schema", stock[name], hivemind[name])})
+		p.Recorder.Record(Result{OpenAPI, "schema", name, r, exchange.Answers{}, compare.Trees(compare.Document, short(name), stock[name], hivemind[name])})
 	}
 	sp, hp := at(answers.Stock.Body, "paths"), at(answers.Hivemind.Body, "paths")
 	for _, path := range slices.Sorted(maps.Keys(hp)) {
@@ -115,6 +115,12 @@ func (p *Player) openAPI(ctx context.Context, gv schema.GroupVersion, seen map[s
 		p.Recorder.Record(Result{OpenAPI, "path", path, r, exchange.Answers{}, compare.Trees(compare.Document, "path", sp[path], hp[path])})
 	}
 	return nil
+}
+
+// short is a schema's name without where its package is: core.v1.Pod.
+func short(name string) string {
+	parts := strings.Split(name, ".")
+	return strings.Join(parts[max(0, len(parts)-3):], ".")
 }
 
 // bootstrapped are the objects that a new cluster has, by the path of their list.

@@ -14,6 +14,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -140,7 +141,8 @@ func (k *kind) prune() {
 		}
 	}
 	if k.Status != nil {
-		for _, field := range k.Schemas.PruneField(k.Resource.GroupVersionKind, "status", k.Status) {
+		fields, _ := k.Schemas.PruneAt(k.Resource.GroupVersionKind, []any{"status"}, k.Status)
+		for _, field := range fields {
 			gone[field] = true
 		}
 	}
@@ -151,7 +153,18 @@ func (k *kind) prune() {
 
 // source is what mutations are made from.
 func (k *kind) source() mutate.Source {
-	return mutate.Source{Kind: k.Kind, Filler: k.Filler, Enum: func(p mutate.Path) []string { return k.Schemas.Enum(k.Resource.GroupVersionKind, p.Steps()) }}
+	gvk := k.Resource.GroupVersionKind
+	return mutate.Source{
+		Kind: k.Kind,
+		Enum: func(p mutate.Path) []string { return k.Schemas.Enum(gvk, p.Steps()) },
+		Make: func(p mutate.Path, t reflect.Type, f corpus.Field) any {
+			value := k.Filler.Value(t, f)
+			if _, ok := k.Schemas.PruneAt(gvk, p.Steps(), value); !ok {
+				return nil
+			}
+			return value
+		},
+	}
 }
 
 // share is a part of the cases that a kind may have.

@@ -100,6 +100,9 @@ func (t *Tally) Record(r play.Result) {
 			count.Explained = 0
 		}
 		s := d.Signature()
+		if rule != nil {
+			s = compare.Signature{Aspect: d.Aspect, Stock: rule.Reason} // all that a rule explains is told at once
+		}
 		if seen[s] {
 			continue
 		}

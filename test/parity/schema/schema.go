@@ -84,9 +84,13 @@ func (s Schemas) Prune(gvk schema.GroupVersionKind, object map[string]any) []str
 	return s.prune(one, object, "")
 }
 
-// PruneField is Prune for a field of the object.
-func (s Schemas) PruneField(gvk schema.GroupVersionKind, name string, value any) []string {
-	return s.prune(s.Property(s.Kind(gvk), name), value, name)
+// PruneAt is Prune for a value at a path below the object; false where the server has no such field at all.
+func (s Schemas) PruneAt(gvk schema.GroupVersionKind, path []any, value any) ([]string, bool) {
+	one := s.at(gvk, path)
+	if one == nil {
+		return nil, false
+	}
+	return s.prune(one, value, fmt.Sprint(path[len(path)-1])), true
 }
 
 func (s Schemas) prune(one Schema, v any, path string) []string {
@@ -119,6 +123,18 @@ func (s Schemas) prune(one Schema, v any, path string) []string {
 
 // Enum are the values that are listed for the field at the end of path, in which list indices and map keys are steps of their own.
 func (s Schemas) Enum(gvk schema.GroupVersionKind, path []any) []string {
+	var out []string
+	values, _ := s.at(gvk, path)["enum"].([]any)
+	for _, v := range values {
+		if text, ok := v.(string); ok {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+// at is the schema at the end of a path; nil if there is none.
+func (s Schemas) at(gvk schema.GroupVersionKind, path []any) Schema {
 	one := s.Resolve(s.Kind(gvk))
 	for _, step := range path {
 		if _, ok := step.(int); ok {
@@ -130,12 +146,5 @@ func (s Schemas) Enum(gvk schema.GroupVersionKind, path []any) []string {
 		}
 		one = s.Resolve(one)
 	}
-	var out []string
-	values, _ := one["enum"].([]any)
-	for _, v := range values {
-		if text, ok := v.(string); ok {
-			out = append(out, text)
-		}
-	}
-	return out
+	return one
 }
