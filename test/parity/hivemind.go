@@ -9,7 +9,6 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/hivemind-project/hivemind/apis/config"
 	"github.com/hivemind-project/hivemind/pkg/component"
@@ -18,29 +17,25 @@ import (
 
 // startHivemind starts the server role in this process, as hivemindd does, up to the API server and what it is seeded with. Controllers and
 // the scheduler stay out: stock has none here either, and what they write would not be the API server's answer.
-func startHivemind(ctx context.Context, dir, serviceCIDR string) (kubeconfig string, stop func() error, err error) {
+func startHivemind(ctx context.Context, dir, serviceCIDR string) (_ *component.Group, kubeconfig string, err error) {
 	c := &config.Config{DataDir: filepath.Join(dir, "hivemind"), Roles: []string{config.RoleServer}}
 	c.Node.Name, c.Node.IP = "parity", "127.0.0.1"
 	c.Network.ServiceCIDR = serviceCIDR
 	c.Storage.UnsafeNoFsync = true
 	if c.API.Port, err = freePort(); err != nil {
-		return "", nil, err
+		return nil, "", err
 	}
 	config.SetDefaults(c)
 	parts := server.New(c, nil).Components()
 	until := slices.IndexFunc(parts, func(p component.Component) bool { return p.Name == "controllers" })
 	if until < 0 {
-		return "", nil, errors.New("start Hivemind: the server role has no component controllers to stop before")
+		return nil, "", errors.New("start Hivemind: the server role has no component controllers to stop before")
 	}
 	group := component.NewGroup(parts[:until]...)
 	if err := group.Start(ctx, nil); err != nil {
-		return "", nil, fmt.Errorf("start Hivemind: %w", err)
+		return nil, "", fmt.Errorf("start Hivemind: %w", err)
 	}
-	return c.AdminKubeconfig(), func() error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-		defer cancel()
-		return group.Stop(ctx)
-	}, nil
+	return group, c.AdminKubeconfig(), nil
 }
 
 func freePort() (int, error) {

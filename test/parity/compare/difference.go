@@ -39,6 +39,12 @@ type Difference struct {
 	Path     string `json:"path"` // of the field, where there is one
 	Stock    string `json:"stock"`
 	Hivemind string `json:"hivemind"`
+	// Unknown says that stock's schema has no such field.
+	Unknown bool `json:"unknown,omitempty"`
+}
+
+func differs(aspect Aspect, path, stock, hivemind string) Difference {
+	return Difference{Aspect: aspect, Path: path, Stock: stock, Hivemind: hivemind}
 }
 
 // Answers compares two normalised answers.
@@ -46,14 +52,14 @@ func Answers(a exchange.Answers) []Difference {
 	s, h := a.Stock, a.Hivemind
 	var out []Difference
 	if sc, hc := outcome(s), outcome(h); sc != hc {
-		out = append(out, Difference{Code, "", explained(s), explained(h)})
+		out = append(out, differs(Code, "", explained(s), explained(h)))
 		if s.OK() != h.OK() {
 			// Which rule one of them has and the other has not.
 			for _, c := range causes(s) {
-				out = append(out, Difference{Cause, c.field, c.text(), ""})
+				out = append(out, differs(Cause, c.field, c.text(), ""))
 			}
 			for _, c := range causes(h) {
-				out = append(out, Difference{Cause, c.field, "", c.text()})
+				out = append(out, differs(Cause, c.field, "", c.text()))
 			}
 			if len(causes(s))+len(causes(h)) > 0 {
 				out = out[1:] // the causes say it all
@@ -64,7 +70,7 @@ func Answers(a exchange.Answers) []Difference {
 	if s.OK() && h.OK() {
 		out = append(out, objects(s.Body, h.Body)...)
 		if s.Body == nil && h.Body == nil && s.Text != h.Text {
-			out = append(out, Difference{Object, "", s.Text, h.Text})
+			out = append(out, differs(Object, "", s.Text, h.Text))
 		}
 	} else if len(out) == 0 {
 		out = append(out, errors(s, h)...)
@@ -135,10 +141,10 @@ func errors(s, h exchange.Answer) []Difference {
 				break
 			}
 		}
-		out = append(out, Difference{Cause, c.field, c.text(), other})
+		out = append(out, differs(Cause, c.field, c.text(), other))
 	}
 	for _, c := range onlyHivemind {
-		out = append(out, Difference{Cause, c.field, "", c.text()})
+		out = append(out, differs(Cause, c.field, "", c.text()))
 	}
 	if len(out) > 0 {
 		return out
@@ -147,13 +153,13 @@ func errors(s, h exchange.Answer) []Difference {
 	hd, _ := h.Body["details"].(map[string]any)
 	for _, key := range union(sd, hd) {
 		if key != "causes" && !reflect.DeepEqual(sd[key], hd[key]) {
-			out = append(out, Difference{Details, key, shown(sd[key]), shown(hd[key])})
+			out = append(out, differs(Details, key, shown(sd[key]), shown(hd[key])))
 		}
 	}
 	if sm, hm := message(s), message(h); sm != hm {
-		d := Difference{Message, "", sm, hm}
+		d := differs(Message, "", sm, hm)
 		if len(sc) > 1 && sortedParts(sm) == sortedParts(hm) {
-			d = Difference{Message, "", "the same causes", "in another order"}
+			d = differs(Message, "", "the same causes", "in another order")
 		}
 		out = append(out, d)
 	}
@@ -199,7 +205,7 @@ func without(a, b []cause) []cause {
 func objects(s, h map[string]any) []Difference {
 	sf, hf := takeManagedFields(s), takeManagedFields(h)
 	if s["kind"] != h["kind"] {
-		return []Difference{{Object, "", "answers with " + kindOf(s), "answers with " + kindOf(h)}}
+		return []Difference{differs(Object, "", "answers with "+kindOf(s), "answers with "+kindOf(h))}
 	}
 	out := Trees(Object, "", s, h)
 	differ := map[string]bool{}
@@ -239,9 +245,9 @@ func Trees(aspect Aspect, path string, s, h any) []Difference {
 			case inA && inB:
 				out = append(out, Trees(aspect, at, x, y)...)
 			case inA:
-				out = append(out, Difference{aspect, at, shown(x), ""})
+				out = append(out, differs(aspect, at, shown(x), ""))
 			default:
-				out = append(out, Difference{aspect, at, "", shown(y)})
+				out = append(out, differs(aspect, at, "", shown(y)))
 			}
 		}
 		return out
@@ -254,7 +260,7 @@ func Trees(aspect Aspect, path string, s, h any) []Difference {
 	if reflect.DeepEqual(s, h) {
 		return nil
 	}
-	return []Difference{{aspect, path, shown(s), shown(h)}}
+	return []Difference{differs(aspect, path, shown(s), shown(h))}
 }
 
 // keys tell the elements of lists from each other, where all elements have one.
@@ -278,9 +284,9 @@ func lists(aspect Aspect, path string, x, y []any) []Difference {
 			case inA && inB:
 				out = append(out, Trees(aspect, at, v, w)...)
 			case inA:
-				out = append(out, Difference{aspect, at, shown(v), ""})
+				out = append(out, differs(aspect, at, shown(v), ""))
 			default:
-				out = append(out, Difference{aspect, at, "", shown(w)})
+				out = append(out, differs(aspect, at, "", shown(w)))
 			}
 		}
 		if len(out) == 0 {
@@ -300,9 +306,9 @@ func lists(aspect Aspect, path string, x, y []any) []Difference {
 	for i := range max(len(only), len(rest)) {
 		switch at := path + "[0]"; {
 		case i >= len(only):
-			out = append(out, Difference{aspect, at, "", shown(rest[i])})
+			out = append(out, differs(aspect, at, "", shown(rest[i])))
 		case i >= len(rest):
-			out = append(out, Difference{aspect, at, shown(only[i]), ""})
+			out = append(out, differs(aspect, at, shown(only[i]), ""))
 		default:
 			out = append(out, Trees(aspect, at, only[i], rest[i])...)
 		}
@@ -317,7 +323,7 @@ func order(aspect Aspect, path string, x, y []any) []Difference {
 	if reflect.DeepEqual(x, y) {
 		return nil
 	}
-	return []Difference{{aspect, path, "the same elements", "in another order"}}
+	return []Difference{differs(aspect, path, "the same elements", "in another order")}
 }
 
 // byKey is false where an element has not that key or shares its value with another.
@@ -368,9 +374,9 @@ func managers(s, h []any) []Difference {
 				out = append(out, d)
 			}
 		case inA:
-			out = append(out, Difference{ManagedFields, "", "has " + name, ""})
+			out = append(out, differs(ManagedFields, "", "has "+name, ""))
 		default:
-			out = append(out, Difference{ManagedFields, "", "", "has " + name})
+			out = append(out, differs(ManagedFields, "", "", "has "+name))
 		}
 	}
 	return out
@@ -416,11 +422,11 @@ func sets(aspect Aspect, s, h []string) []Difference {
 		if i := slices.Index(rest, text); i >= 0 {
 			rest = slices.Delete(rest, i, i+1)
 		} else {
-			out = append(out, Difference{aspect, "", text, ""})
+			out = append(out, differs(aspect, "", text, ""))
 		}
 	}
 	for _, text := range rest {
-		out = append(out, Difference{aspect, "", "", text})
+		out = append(out, differs(aspect, "", "", text))
 	}
 	return out
 }

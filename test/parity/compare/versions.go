@@ -12,6 +12,8 @@ type Rule struct {
 	Path     *regexp.Regexp
 	Stock    *regexp.Regexp
 	Hivemind *regexp.Regexp
+	// Unknown asks for a field that stock's own schema has not.
+	Unknown bool
 }
 
 var (
@@ -57,6 +59,18 @@ var Rules = []Rule{
 	},
 
 	{
+		Reason: "fields that 1.37 has and 1.36 has not",
+		Aspect: Object, Stock: nothing, Hivemind: something, Unknown: true,
+	},
+	{
+		Reason: "fields that 1.37 has and 1.36 has not",
+		Aspect: ManagedFields, Stock: nothing, Hivemind: something, Unknown: true,
+	},
+	{
+		Reason: "fields that 1.37 has and 1.36 has not",
+		Aspect: Cause, Stock: nothing, Hivemind: is(`^FieldManagerConflict`), Unknown: true,
+	},
+	{
 		Reason: "1.37 words the documentation of fields differently",
 		Aspect: Document, Path: is(`\.description$`),
 	},
@@ -90,7 +104,7 @@ var Rules = []Rule{
 func (d Difference) Version() *Rule {
 	matches := func(pattern *regexp.Regexp, text string) bool { return pattern == nil || pattern.MatchString(text) }
 	for i, r := range Rules {
-		if r.Aspect == d.Aspect && matches(r.Path, d.Path) && matches(r.Stock, d.Stock) && matches(r.Hivemind, d.Hivemind) {
+		if r.Aspect == d.Aspect && matches(r.Path, d.Path) && matches(r.Stock, d.Stock) && matches(r.Hivemind, d.Hivemind) && (d.Unknown || !r.Unknown) {
 			return &Rules[i]
 		}
 	}

@@ -139,6 +139,12 @@ func (c *Corpus) Kinds() []schema.GroupVersionKind {
 	return slices.SortedFunc(maps.Keys(c.written), func(a, b schema.GroupVersionKind) int { return strings.Compare(a.String(), b.String()) })
 }
 
+// Has says that objects were written for the kind.
+func (c *Corpus) Has(gvk schema.GroupVersionKind) bool {
+	_, ok := c.written[gvk]
+	return ok
+}
+
 // Kind makes the objects of a kind for a namespace, "" for one outside of namespaces. It is nil for a kind whose Go type is unknown.
 func (c *Corpus) Kind(gvk schema.GroupVersionKind, namespace string) *Kind {
 	t := TypeOf(c.scheme, gvk)

@@ -127,3 +127,12 @@ func (s *Server) Schemas(ctx context.Context, gv schema.GroupVersion, into parit
 	}
 	return into.Add(data)
 }
+
+// Version is what the server says it is.
+func (s *Server) Version(ctx context.Context) (string, error) {
+	var v struct {
+		GitVersion string `json:"gitVersion"`
+	}
+	err := s.get(ctx, "/version", &v)
+	return v.GitVersion, err
+}

@@ -37,7 +37,7 @@ type Result struct {
 	Op          string
 	ID          string // of the case, within the kind
 	Request     exchange.Request
-	Answers     exchange.Answers // normalised
+	Answers     exchange.Answers // normalised; none of documents
 	Differences []compare.Difference
 }
 
@@ -75,6 +75,39 @@ func Namespace(r exchange.Resource) string {
 		group = "core"
 	}
 	return "parity-" + group + "-" + r.Version + "-" + r.Plural
+}
+
+// Shared are the kinds that both servers have, and the names of those that one alone has.
+func (p *Player) Shared(ctx context.Context) (both []exchange.Resource, missing, extra []string, err error) {
+	stock, err := p.Pair.Stock.Resources(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	hivemind, err := p.Pair.Hivemind.Resources(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	named := func(list []exchange.Resource) map[string]exchange.Resource {
+		out := map[string]exchange.Resource{}
+		for _, r := range list {
+			out[KindName(r)] = r
+		}
+		return out
+	}
+	inStock, inHivemind := named(stock), named(hivemind)
+	for _, r := range stock {
+		if _, ok := inHivemind[KindName(r)]; ok {
+			both = append(both, r)
+		} else {
+			missing = append(missing, KindName(r))
+		}
+	}
+	for _, r := range hivemind {
+		if _, ok := inStock[KindName(r)]; !ok {
+			extra = append(extra, KindName(r))
+		}
+	}
+	return both, missing, extra, nil
 }
 
 // kind is one that is played.
@@ -168,7 +201,12 @@ func (k *kind) source() mutate.Source {
 }
 
 // share is a part of the cases that a kind may have.
-func (k *kind) share(part float64) int { return max(1, int(float64(k.Cases)*part)) }
+func (k *kind) share(part float64) int {
+	if k.Cases == 0 {
+		return 0 // all
+	}
+	return max(1, int(float64(k.Cases)*part))
+}
 
 func (k *kind) creates(ctx context.Context) error {
 	return k.play(ctx, mutate.Sample(k.source().Creates(), k.share(0.35), k.Seed))
@@ -340,17 +378,18 @@ func (k *kind) request(method, name, contentType string, body map[string]any) ex
 
 // record sends the requests, compares, and hands on the result. The answers it returns are those that were compared.
 func (k *kind) record(ctx context.Context, op, id string, stock, hivemind exchange.Request) (exchange.Answers, error) {
-	return k.Player.record(ctx, KindName(k.Resource), op, id, stock, hivemind)
-}
-
-func (p *Player) record(ctx context.Context, kind, op, id string, stock, hivemind exchange.Request) (exchange.Answers, error) {
-	answers, err := p.Pair.Do(ctx, stock, hivemind)
+	answers, err := k.Pair.Do(ctx, stock, hivemind)
 	if err != nil {
 		return answers, err
 	}
-	p.World.Normalise(&answers.Stock)
-	p.World.Normalise(&answers.Hivemind)
-	p.Recorder.Record(Result{kind, op, id, stock, answers, compare.Answers(answers)})
+	k.World.Normalise(&answers.Stock)
+	k.World.Normalise(&answers.Hivemind)
+	differences := compare.Answers(answers)
+	for i, d := range differences {
+		path := strings.TrimPrefix(strings.TrimPrefix(d.Path, "items[0]"), ".")
+		differences[i].Unknown = path != "" && !k.Schemas.Has(k.Resource.GroupVersionKind, path)
+	}
+	k.Recorder.Record(Result{KindName(k.Resource), op, id, stock, answers, differences})
 	return answers, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hivemind-project/hivemind/test/parity/compare"
 	"github.com/hivemind-project/hivemind/test/parity/play"
@@ -200,6 +201,7 @@ type Report struct {
 	Hivemind      string              `json:"hivemind"` // version
 	Seed          uint64              `json:"seed"`
 	PerKind       int                 `json:"perKind"` // cases at most
+	Duration      time.Duration       `json:"duration"`
 	Total         Count               `json:"total"`
 	Kinds         []Kind              `json:"kinds"`
 	Operations    map[string]Count    `json:"operations"`

@@ -6,6 +6,7 @@ package schema
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -147,4 +148,29 @@ func (s Schemas) at(gvk schema.GroupVersionKind, path []any) Schema {
 		one = s.Resolve(one)
 	}
 	return one
+}
+
+var steps = regexp.MustCompile(`\[[^\]]*\]|[^.\[\]]+`)
+
+// Has says whether the kind has a field at a path as errors write it, such as spec.containers[0].name. Where the schema does not describe
+// what is below a field, everything may be there.
+func (s Schemas) Has(gvk schema.GroupVersionKind, path string) bool {
+	one := s.Resolve(s.Kind(gvk))
+	for _, step := range steps.FindAllString(path, -1) {
+		properties, described := one["properties"].(map[string]any)
+		items, _ := one["items"].(map[string]any)
+		more, _ := one["additionalProperties"].(map[string]any)
+		switch next, ok := properties[step].(map[string]any); {
+		case ok:
+			one = next
+		case strings.HasPrefix(step, "[") && items != nil:
+			one = items
+		case more != nil:
+			one = more
+		default:
+			return !described
+		}
+		one = s.Resolve(one)
+	}
+	return true
 }
