@@ -36,9 +36,11 @@ func compareServers(ctx context.Context, o options, tell io.Writer) (_ *report.R
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := logTo(filepath.Join(dir, "hivemind.log")); err != nil {
+	endLog, err := logTo(filepath.Join(dir, "hivemind.log"))
+	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, endLog()) }()
 	began := time.Now()
 	if o.stock == "" {
 		bin, err := stock.Build(ctx, tell, "kube-apiserver", "etcd")
@@ -72,16 +74,25 @@ func stop(ctx context.Context, f func(context.Context) error) error {
 	return f(ctx)
 }
 
-// logTo keeps what Hivemind logs out of what is printed.
-func logTo(file string) error {
+// logTo keeps what Hivemind logs out of what is printed, until done is called.
+func logTo(file string) (done func() error, err error) {
 	set := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(set)
-	for name, value := range map[string]string{"logtostderr": "false", "log_file": file, "stderrthreshold": "FATAL"} {
+	for name, value := range map[string]string{"logtostderr": "false", "stderrthreshold": "FATAL"} {
 		if err := set.Set(name, value); err != nil {
-			return fmt.Errorf("set up log: %w", err)
+			return nil, fmt.Errorf("set up log: %w", err)
 		}
 	}
-	return nil
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, fmt.Errorf("set up log: %w", err)
+	}
+	klog.SetOutput(f)
+	return func() error {
+		klog.Flush()
+		klog.SetOutput(io.Discard)
+		return f.Close()
+	}, nil
 }
 
 // playAll plays documents, bootstrap objects and kinds on two running servers.

@@ -5,6 +5,7 @@ package compare
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,11 +28,13 @@ var (
 	stamp     = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)`)
 	address   = regexp.MustCompile(`\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b`)
 	number    = regexp.MustCompile(`\b\d{5}\b`)
-	record    = regexp.MustCompile(`(ResourceVersion in record \(|Key: )[^),]+`) // the second is where in etcd an object is
+	version   = regexp.MustCompile(`([rR]esourceVersion(?: in record \(| in object meta: |: |\\*":\\*"))\d+`)
+	etcdKey   = regexp.MustCompile(`(Key: )/[^,]+`) // where in etcd an object is
+	age       = regexp.MustCompile(`\b(\d+[ydhms])+\b`)
 	generated = regexp.MustCompile(`\b(kube-api-access|parity)-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
 )
 
-// Normalise replaces what each server makes up by itself: uids, times of this run, resource versions, random suffixes, and addresses and
+// Normalise replaces what each server makes up by itself: uids, times of this run and ages, resource versions, random suffixes, and addresses and
 // node ports that the request did not ask for. It changes the answer in place.
 func (w World) Normalise(a *exchange.Answer) {
 	if a.Body != nil {
@@ -64,6 +67,9 @@ func (w World) value(v any, name string) any {
 			v[i] = w.value(v[i], name)
 		}
 	case string:
+		if name == "cells" {
+			v = age.ReplaceAllString(v, "<age>")
+		}
 		return w.text(v)
 	case int64:
 		// Stock hands out ports above the range in dry runs.
@@ -78,6 +84,11 @@ func (w World) text(text string) string {
 	if len(text) < 5 {
 		return text
 	}
+	if start, list, ok := strings.Cut(text, "errors:\n"); ok {
+		lines := strings.Split(list, "\n") // in the order of a map
+		slices.Sort(lines)
+		text = start + "errors:\n" + strings.Join(lines, "\n")
+	}
 	unasked := func(replacement string, is func(string) bool) func(string) string {
 		return func(found string) string {
 			if strings.Contains(w.Asked, found) || is != nil && !is(found) {
@@ -86,7 +97,8 @@ func (w World) text(text string) string {
 			return replacement
 		}
 	}
-	text = record.ReplaceAllString(text, "$1<…>")
+	text = version.ReplaceAllString(text, "$1<resourceVersion>")
+	text = etcdKey.ReplaceAllString(text, "$1<key>")
 	text = uuid.ReplaceAllStringFunc(text, unasked("<uid>", nil))
 	text = generated.ReplaceAllStringFunc(text, unasked("<generated>", nil))
 	text = stamp.ReplaceAllStringFunc(text, unasked("<now>", func(s string) bool {

@@ -33,9 +33,29 @@ func (d Difference) Signature() Signature {
 	path := pattern(d.Path)
 	stock, hivemind := form(d.Aspect, d.Stock), form(d.Aspect, d.Hivemind)
 	if stock == hivemind {
-		stock, hivemind = d.Stock, d.Hivemind // the particular is what differs
+		stock, hivemind = apart(d.Stock, d.Hivemind) // the particular is what differs
 	}
 	return Signature{d.Aspect, path, stock, hivemind}
+}
+
+// around is how much of what is the same stands beside what is not.
+const around = 24
+
+// apart cuts from two texts what they have in common before and behind where they differ, but for some characters.
+func apart(a, b string) (string, string) {
+	start := 0
+	for start < min(len(a), len(b)) && a[start] == b[start] {
+		start++
+	}
+	end := 0
+	for end < min(len(a), len(b))-start && a[len(a)-1-end] == b[len(b)-1-end] {
+		end++
+	}
+	cut := func(text string) string {
+		from, to := max(0, start-around), min(len(text), len(text)-end+around)
+		return digits.ReplaceAllString("…"+strings.ToValidUTF8(text[from:to], "")+"…", "N")
+	}
+	return cut(a), cut(b)
 }
 
 // ID is a short name of the signature.

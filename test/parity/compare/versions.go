@@ -59,6 +59,10 @@ var Rules = []Rule{
 	},
 
 	{
+		Reason: "1.37 writes \"precondition failed\" in small letters",
+		Aspect: Message, Stock: is(`: Precondition failed: `), Hivemind: is(`: precondition failed: `),
+	},
+	{
 		Reason: "fields that 1.37 has and 1.36 has not",
 		Aspect: Object, Stock: nothing, Hivemind: something, Unknown: true,
 	},

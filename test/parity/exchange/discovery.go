@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -51,14 +52,14 @@ func (r Resource) Path(namespace string) string {
 	return GroupPath(r.GroupVersion()) + "/namespaces/" + namespace + "/" + r.Plural
 }
 
-// get decodes what is at the path into v.
-func (s *Server) get(ctx context.Context, path string, v any) error {
-	answer, err := s.Do(ctx, Request{Method: http.MethodGet, Path: path})
+// get decodes what is answered into v.
+func (s *Server) get(ctx context.Context, r Request, v any) error {
+	answer, err := s.Do(ctx, r)
 	if err != nil {
 		return err
 	}
 	if !answer.OK() || answer.Body == nil {
-		return fmt.Errorf("%s: GET %s: %d %s%v", s.Name, path, answer.Code, answer.Text, answer.Body["message"])
+		return fmt.Errorf("%s: %s: %d %s%v", s.Name, r, answer.Code, answer.Text, answer.Body["message"])
 	}
 	data, err := json.Marshal(answer.Body)
 	if err != nil {
@@ -67,14 +68,17 @@ func (s *Server) get(ctx context.Context, path string, v any) error {
 	return json.Unmarshal(data, v)
 }
 
+// aggregated asks for all groups and what is in them at once (KEP 3352), as newer clients do.
+const aggregated = "application/json;as=APIGroupDiscoveryList;v=v2;g=apidiscovery.k8s.io"
+
 // GroupVersions are those that the server has, the core group first.
 func (s *Server) GroupVersions(ctx context.Context) ([]schema.GroupVersion, error) {
-	var groups metav1.APIGroupList
-	if err := s.get(ctx, "/apis", &groups); err != nil {
+	var groups apidiscoveryv2.APIGroupDiscoveryList
+	if err := s.get(ctx, Request{Method: http.MethodGet, Path: "/apis", Accept: aggregated}, &groups); err != nil {
 		return nil, err
 	}
 	out := []schema.GroupVersion{{Version: "v1"}}
-	for _, g := range groups.Groups {
+	for _, g := range groups.Items {
 		for _, v := range g.Versions {
 			out = append(out, schema.GroupVersion{Group: g.Name, Version: v.Version})
 		}
@@ -91,7 +95,7 @@ func (s *Server) Resources(ctx context.Context) ([]Resource, error) {
 	var out []Resource
 	for _, gv := range versions {
 		var list metav1.APIResourceList
-		if err := s.get(ctx, GroupPath(gv), &list); err != nil {
+		if err := s.get(ctx, Request{Method: http.MethodGet, Path: GroupPath(gv)}, &list); err != nil {
 			return nil, err
 		}
 		subresources := map[string][]string{}
@@ -133,6 +137,6 @@ func (s *Server) Version(ctx context.Context) (string, error) {
 	var v struct {
 		GitVersion string `json:"gitVersion"`
 	}
-	err := s.get(ctx, "/version", &v)
+	err := s.get(ctx, Request{Method: http.MethodGet, Path: "/version"}, &v)
 	return v.GitVersion, err
 }

@@ -99,23 +99,36 @@ func jsonPatch(e Edit, live map[string]any) ([]byte, error) {
 	if e.Rule == Unchanged {
 		return []byte(`[{"op":"test","path":"/kind","value":"` + text(live["kind"]) + `"}]`), nil
 	}
-	var pointer strings.Builder
-	for _, step := range e.Path {
-		pointer.WriteByte('/')
+	path, value := e.Path, e.Value
+	if e.absent {
+		return json.Marshal([]map[string]string{{"op": "remove", "path": pointer(path)}})
+	}
+	op := "replace"
+	if _, there := Get(live, path); !there {
+		op = "add"
+		// What leads there must be there, or be added with it.
+		for parent := path[:len(path)-1]; len(parent) > 0; parent = path[:len(path)-1] {
+			if _, there := Get(live, parent); there {
+				break
+			}
+			value, path = map[string]any{key(path[len(path)-1]): value}, parent
+		}
+	}
+	return json.Marshal([]operation{{op, pointer(path), value}})
+}
+
+// pointer is a path by RFC 6901.
+func pointer(path Path) string {
+	var b strings.Builder
+	for _, step := range path {
+		b.WriteByte('/')
 		if i, ok := step.(int); ok {
-			fmt.Fprint(&pointer, i)
+			fmt.Fprint(&b, i)
 			continue
 		}
-		pointer.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(key(step)))
+		b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(key(step)))
 	}
-	if e.absent {
-		return json.Marshal([]map[string]string{{"op": "remove", "path": pointer.String()}})
-	}
-	op := "add"
-	if _, there := Get(live, e.Path); there {
-		op = "replace"
-	}
-	return json.Marshal([]operation{{op, pointer.String(), e.Value}})
+	return b.String()
 }
 
 // strategicPatch is the difference as kubectl would send it; where the changed object does not fit the type, the plain difference.

@@ -25,6 +25,9 @@ const (
 
 // Documents compares what describes the API: discovery and OpenAPI v3 of the groups that both serve.
 func (p *Player) Documents(ctx context.Context, versions []schema.GroupVersion) error {
+	if err := p.groups(ctx, versions); err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	for _, gv := range versions {
 		if err := p.discovery(ctx, gv); err != nil {
@@ -50,6 +53,21 @@ func (p *Player) both(ctx context.Context, path string) (exchange.Request, excha
 		}
 	}
 	return r, answers, nil
+}
+
+// groups compares the list of groups.
+func (p *Player) groups(ctx context.Context, versions []schema.GroupVersion) error {
+	r, answers, err := p.both(ctx, "/apis")
+	if err != nil {
+		return err
+	}
+	stock, hivemind := byName(answers.Stock.Body["groups"]), byName(answers.Hivemind.Body["groups"])
+	for _, gv := range versions {
+		if gv.Group != "" && stock[gv.Group] != nil {
+			p.Recorder.Record(Result{Discovery, "group", gv.String(), r, exchange.Answers{}, compare.Trees(compare.Document, "groups["+gv.Group+"]", stock[gv.Group], hivemind[gv.Group])})
+		}
+	}
+	return nil
 }
 
 // discovery compares a group and version, resource by resource. A kind that Hivemind lacks altogether is told elsewhere; a subresource of one

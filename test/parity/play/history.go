@@ -114,8 +114,10 @@ func (k *kind) step(ctx context.Context, s step) error {
 		s.edit(live.hivemind)
 		stock.Body, hivemind.Body = encode(live.stock), encode(live.hivemind)
 	}
-	_, err := k.record(ctx, s.op, "history: "+s.id, stock, hivemind)
-	return err
+	if _, err := k.record(ctx, s.op, "history: "+s.id, stock, hivemind); err != nil || s.method == http.MethodGet {
+		return err
+	}
+	return k.settle(ctx, corpus.Minimal)
 }
 
 func (k *kind) steps() []step {

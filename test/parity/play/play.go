@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -233,8 +234,48 @@ func (k *kind) store(ctx context.Context) error {
 	return nil
 }
 
+// reconciled are the kinds that an API server itself has controllers for: what they write comes soon after each request.
+var reconciled = []string{"CustomResourceDefinition", "APIService"}
+
+// settle waits until neither server changes an object any more: until it has been the same for a while.
+func (k *kind) settle(ctx context.Context, object string) error {
+	if !slices.Contains(reconciled, k.Resource.Kind) {
+		return nil
+	}
+	const steady, limit = 4, 100 // looks in a row that see the same; looks at all
+	last, same := "", 0
+	for range limit {
+		answers, err := k.Pair.Same(ctx, k.request(http.MethodGet, k.name(object), "", nil))
+		if err != nil {
+			return err
+		}
+		now := version(answers.Stock) + " " + version(answers.Hivemind)
+		if same++; now != last {
+			last, same = now, 0
+		}
+		if same == steady {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return fmt.Errorf("%s %s keeps changing by itself", KindName(k.Resource), k.name(object))
+}
+
+// version is the object's, or why there is none.
+func version(a exchange.Answer) string {
+	meta, _ := a.Body["metadata"].(map[string]any)
+	return fmt.Sprint(a.Code, meta["resourceVersion"])
+}
+
 // refresh reads what both servers have of an object.
 func (k *kind) refresh(ctx context.Context, object string) error {
+	if err := k.settle(ctx, object); err != nil {
+		return err
+	}
 	r := k.request(http.MethodGet, k.name(object), "", nil)
 	answers, err := k.Pair.Same(ctx, r)
 	if err != nil {
