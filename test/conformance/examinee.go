@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/hivemind-project/hivemind/test/cluster"
+	"github.com/hivemind-project/hivemind/test/images/imageset"
 )
 
 // examinee is a cluster that is examined.
@@ -93,7 +94,14 @@ func start(ctx context.Context, scratch, version string, nodes bool, tell io.Wri
 		return nil, err
 	}
 	args := []string{"--merge-kubeconfig=false"}
-	if !nodes {
+	if nodes {
+		images, stop, err := serveImages(ctx, tell)
+		if err != nil {
+			return nil, err
+		}
+		e.end = func() error { return errors.Join(remove(c, scratch), stop()) }
+		args = append(args, images...)
+	} else {
 		args = append(args, "--roles", "server")
 	}
 	if out, err := c.Up(ctx, args...); err != nil {
@@ -104,6 +112,20 @@ func start(ctx context.Context, scratch, version string, nodes bool, tell io.Wri
 		return nil, errors.Join(err, e.end())
 	}
 	return e, nil
+}
+
+// serveImages makes the images that the tests run, serves them, and returns the arguments of `hivemind up` that have them pulled from here.
+func serveImages(ctx context.Context, tell io.Writer) (args []string, stop func() error, err error) {
+	set, err := imageset.Build(ctx, tell, imageset.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	// The images are served until the cluster is gone, also when ctx ends before.
+	host, stop, err := set.Serve(context.WithoutCancel(ctx))
+	if err != nil {
+		return nil, nil, fmt.Errorf("serve the images of the tests: %w", err)
+	}
+	return set.MirrorArgs(host), stop, nil
 }
 
 // keepLog saves the server's log from the end of its cluster, and returns where it is.

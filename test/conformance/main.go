@@ -172,12 +172,16 @@ func conformance(ctx context.Context, o options, out io.Writer, tell *os.File) (
 	if !o.report {
 		ended = examine(ctx, o, s, subject, known, chosen, tell)
 	}
-	told := newReport(s.version, chosen, known)
+	shown, err := filepath.Rel(root, known.dir)
+	if err != nil {
+		return false, err
+	}
+	told := newReport(s.version, chosen, known, shown)
 	if err := told.write(out, o.output); err != nil {
 		return false, errors.Join(ended, err)
 	}
 	if o.markdown != "" {
-		if err := newReport(s.version, s.tests, known).writeMarkdown(o.markdown); err != nil {
+		if err := newReport(s.version, s.tests, known, shown).writeMarkdown(o.markdown); err != nil {
 			return false, errors.Join(ended, err)
 		}
 	}
