@@ -22,11 +22,13 @@ func startHivemind(ctx context.Context, dir, serviceCIDR string) (_ *component.G
 	c.Node.Name, c.Node.IP = "parity", "127.0.0.1"
 	c.Network.ServiceCIDR = serviceCIDR
 	c.Storage.UnsafeNoFsync = true
-	if c.API.Port, err = freePort(); err != nil {
-		return nil, "", err
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, "", fmt.Errorf("start Hivemind: %w", err)
 	}
+	c.API.Port = listener.Addr().(*net.TCPAddr).Port
 	config.SetDefaults(c)
-	parts := server.New(c, nil).Components()
+	parts := server.New(c, server.Options{Listener: listener}).Components()
 	until := slices.IndexFunc(parts, func(p component.Component) bool { return p.Name == "controllers" })
 	if until < 0 {
 		return nil, "", errors.New("start Hivemind: the server role has no component controllers to stop before")
@@ -36,13 +38,4 @@ func startHivemind(ctx context.Context, dir, serviceCIDR string) (_ *component.G
 		return nil, "", fmt.Errorf("start Hivemind: %w", err)
 	}
 	return group, c.AdminKubeconfig(), nil
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
