@@ -96,7 +96,7 @@ func TestNormalise(t *testing.T) {
 			"managedFields":[{"fieldsType":"FieldsV1","time":"2026-03-01T12:00:01Z"}],"ownerReferences":[{"uid":"0b54d7f6-3c5e-4a07-9c7b-1d5f4b3a2c10"}]},
 		"spec":{"clusterIP":"10.96.3.4","asked":"10.96.200.1","pod":"10.244.0.1","ports":[{"nodePort":30123,"port":30123},{"nodePort":31000},{"nodePort":40000}],
 			"when":"2026-03-01T12:00:05Z","then":"2024-05-06T07:08:09Z","volume":"kube-api-access-x6568"},
-		"rows":[{"cells":["a",3,"2m5s","1 (12s ago)"]}],"errors":"bad: errors:\n  b\n  a",
+		"rows":[{"cells":["a",3,"2m5s","1 (12s ago)"]}],"errors":"bad: errors:\n  b\n  a","status":{"incomplete":false,"resourceRules":[{"verbs":["b"]},{"verbs":["a"]}]},
 		"message":"Key: /registry/pods/a, ResourceVersion: 7, ResourceVersion in record (9), port 30777"}`, "resourceVersion\":\"12\"")
 	w.Normalise(&a)
 	want := answer(t, 200, `{
@@ -104,7 +104,7 @@ func TestNormalise(t *testing.T) {
 			"ownerReferences":[{"uid":"0b54d7f6-3c5e-4a07-9c7b-1d5f4b3a2c10"}]},
 		"spec":{"clusterIP":"<address>","asked":"10.96.200.1","pod":"10.244.0.1","ports":[{"nodePort":"<port>","port":30123},{"nodePort":31000},{"nodePort":"<port>"}],
 			"when":"<now>","then":"2024-05-06T07:08:09Z","volume":"<generated>"},
-		"rows":[{"cells":["a",3,"<age>","1 (<age> ago)"]}],"errors":"bad: errors:\n  a\n  b",
+		"rows":[{"cells":["a",3,"<age>","1 (<age> ago)"]}],"errors":"bad: errors:\n  a\n  b","status":{"incomplete":false,"resourceRules":[{"verbs":["a"]},{"verbs":["b"]}]},
 		"message":"Key: <key>, ResourceVersion: <resourceVersion>, ResourceVersion in record (<resourceVersion>), port <port>"}`, "resourceVersion\":\"<resourceVersion>\"")
 	if diff := cmp.Diff(want, a); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -159,6 +159,7 @@ func TestRules(t *testing.T) {
 		unknown(differs(ManagedFields, "spec.new", "", "owned")),
 		unknown(differs(Cause, ".spec.new", "", "FieldManagerConflict: conflict")),
 		differs(Document, "core.v1.Pod.properties.spec.description", "a", "b"),
+		differs(Object, "columnDefinitions[0].description", `"a"`, `"b"`),
 		differs(Document, "core.v1.PodSpec.properties.new", "", "{}"),
 		differs(Document, "core.v1.PodSpec.properties.volumes.items.default", "{}", ""),
 		differs(Document, "core.v1.PodSpec.properties.volumes.items.allOf", "[]", ""),

@@ -59,6 +59,14 @@ func (w World) value(v any, name string) any {
 		for key := range v {
 			v[key] = w.value(v[key], key)
 		}
+		if _, ok := v["incomplete"]; ok {
+			// What somebody may do is a set, which servers list in the order of a map.
+			for _, key := range []string{"resourceRules", "nonResourceRules"} {
+				if rules, ok := v[key].([]any); ok {
+					slices.SortFunc(rules, func(a, b any) int { return strings.Compare(shown(a), shown(b)) })
+				}
+			}
+		}
 		if v["time"] != nil && v["fieldsType"] != nil {
 			delete(v, "time")
 		}

@@ -79,6 +79,10 @@ var Rules = []Rule{
 		Aspect: Document, Path: is(`\.description$`),
 	},
 	{
+		Reason: "1.37 words the documentation of fields differently",
+		Aspect: Object, Path: is(`^columnDefinitions\[\d+\]\.description$`),
+	},
+	{
 		Reason: "fields that 1.37 has and 1.36 has not",
 		Aspect: Document, Path: is(`\.properties\.[A-Za-z0-9]+$`), Stock: nothing, Hivemind: something,
 	},
