@@ -29,6 +29,7 @@ func coreRows() []*Resource {
 			Fields: func(n *corev1.Namespace) fields.Set {
 				return fields.Set{"status.phase": string(n.Status.Phase)}
 			},
+			Held: func(n *corev1.Namespace) bool { return len(n.Spec.Finalizers) > 0 },
 		}.in(v1, "Namespace"),
 		Kind[corev1.Node]{
 			Resource: "nodes", Singular: "node", ShortNames: []string{"no"}, Cluster: true,

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -22,6 +23,7 @@ import (
 	"github.com/hivemind-project/hivemind/apis/apps"
 	"github.com/hivemind-project/hivemind/apis/autoscaling"
 	"github.com/hivemind-project/hivemind/apis/batch"
+	"github.com/hivemind-project/hivemind/apis/certificates"
 	"github.com/hivemind-project/hivemind/apis/coordination"
 	"github.com/hivemind-project/hivemind/apis/discovery"
 	"github.com/hivemind-project/hivemind/apis/networking"
@@ -201,6 +203,17 @@ func smallGroupRows() []*Resource {
 			SetDefaults: autoscaling.SetDefaultsHorizontalPodAutoscaler, Validate: autoscaling.ValidateHorizontalPodAutoscaler,
 			ValidateUpdate: autoscaling.ValidateHorizontalPodAutoscalerUpdate, ValidateStatusUpdate: autoscaling.ValidateHorizontalPodAutoscalerStatusUpdate,
 		}.in(autoscalingv2.SchemeGroupVersion, "HorizontalPodAutoscaler"),
+		Kind[certificatesv1.CertificateSigningRequest]{
+			Resource: "certificatesigningrequests", Singular: "certificatesigningrequest", ShortNames: []string{"csr"}, Cluster: true, Status: true,
+			List:             func() runtime.Object { return &certificatesv1.CertificateSigningRequestList{} },
+			PrepareForCreate: certificates.PrepareCertificateSigningRequestForCreate, PrepareForUpdate: certificates.PrepareCertificateSigningRequestForUpdate,
+			PrepareForStatusUpdate: certificates.PrepareCertificateSigningRequestForStatusUpdate,
+			Validate:               certificates.ValidateCertificateSigningRequest, ValidateUpdate: certificates.ValidateCertificateSigningRequestUpdate,
+			ValidateStatusUpdate: certificates.ValidateCertificateSigningRequestStatusUpdate,
+			Fields: func(csr *certificatesv1.CertificateSigningRequest) fields.Set {
+				return fields.Set{"spec.signerName": csr.Spec.SignerName}
+			},
+		}.in(certificatesv1.SchemeGroupVersion, "CertificateSigningRequest"),
 		Kind[coordinationv1.Lease]{
 			Resource: "leases", Singular: "lease", CreateOnUpdate: true, NeedsResourceVersion: true,
 			List:     func() runtime.Object { return &coordinationv1.LeaseList{} },

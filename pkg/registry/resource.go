@@ -56,6 +56,8 @@ type Kind[T any] struct {
 	Orphan bool
 	// GracePeriod, where set, makes deletion graceful: it returns the seconds to grant, given what the client asked for.
 	GracePeriod func(obj *T, options *metav1.DeleteOptions) int64
+	// Held, where set, tells whether an object that is being deleted is kept by more than metadata.finalizers.
+	Held func(obj *T) bool
 	// TTL is how many seconds an object lives, 0 for ever.
 	TTL uint64
 }
@@ -85,6 +87,7 @@ type Resource struct {
 	validateStatusUpdate func(obj, old runtime.Object) field.ErrorList
 	fields               func(runtime.Object) fields.Set
 	gracePeriod          func(runtime.Object, *metav1.DeleteOptions) int64
+	held                 func(runtime.Object) bool
 	gcPolicy             rest.GarbageCollectionPolicy
 	ttl                  uint64
 }
@@ -146,6 +149,9 @@ func (k Kind[T]) in(gv schema.GroupVersion, name string) *Resource {
 	}
 	if k.GracePeriod != nil {
 		r.gracePeriod = func(obj runtime.Object, o *metav1.DeleteOptions) int64 { return k.GracePeriod(typed(obj), o) }
+	}
+	if k.Held != nil {
+		r.held = func(obj runtime.Object) bool { return k.Held(typed(obj)) }
 	}
 	return r
 }

@@ -168,6 +168,7 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 		plugins.NewStorageObjectInUseProtection(),
 		plugins.NewPersistentVolumeClaimResize(classes),
 		plugins.NewRuntimeClass(client, s.informers.Node().V1().RuntimeClasses().Lister()),
+		plugins.NewCertificates(all),
 		plugins.NewDefaultIngressClass(s.informers.Networking().V1().IngressClasses().Lister()),
 		rbac.NewEscalationGuard(roles, all),
 		plugins.NewPolicyParameters(client, all),
