@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -48,34 +49,65 @@ func TestHelm(t *testing.T) {
 	scripts(t, "testdata/helm", helms)
 }
 
+// TestAlone runs what disturbs others, one script after the other, before the tests that run side by side.
+func TestAlone(t *testing.T) {
+	files, err := filepath.Glob("testdata/alone/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts in testdata/alone: %v", err)
+	}
+	for _, v := range kubectls {
+		for _, file := range files {
+			t.Run(v.name, func(t *testing.T) {
+				t.Cleanup(func() { freeNodes(t) })
+				testscript.Run(t, params(t, v, testscript.Params{Files: []string{file}}))
+			})
+		}
+	}
+}
+
+// freeNodes takes away what a script that failed has left on them.
+func freeNodes(t *testing.T) {
+	ctx := context.Background()
+	nodes, err := shared.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range nodes.Items {
+		if node.Spec.Unschedulable || len(node.Spec.Taints) > 0 {
+			free := []byte(`{"spec":{"unschedulable":null,"taints":null}}`)
+			if _, err := shared.client.CoreV1().Nodes().Patch(ctx, node.Name, types.MergePatchType, free, metav1.PatchOptions{}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
 // scripts runs every script of a directory with every version, several at a time.
 func scripts(t *testing.T, dir string, versions []version) {
 	for _, v := range versions {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
-			testscript.Run(t, params(t, v, dir))
+			testscript.Run(t, params(t, v, testscript.Params{Dir: dir}))
 		})
 	}
 }
 
-func params(t *testing.T, v version, dir string) testscript.Params {
+// params adds to those of a run what all have in common.
+func params(t *testing.T, v version, p testscript.Params) testscript.Params {
 	bin := t.TempDir()
 	for name, file := range v.programs {
 		if err := os.Symlink(filepath.Join(shared.root, file), filepath.Join(bin, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return testscript.Params{
-		Dir:                 dir,
-		RequireUniqueNames:  true,
-		Cmds:                commands,
-		Condition:           condition(v),
-		RequireExplicitExec: true,
-		Setup: func(env *testscript.Env) error {
-			env.Values[followersKey{}] = followers{}
-			return setUp(env, v, bin)
-		},
+	p.RequireUniqueNames = true
+	p.Cmds = commands
+	p.Condition = condition(v)
+	p.Setup = func(env *testscript.Env) error {
+		env.Values[followersKey{}] = followers{}
+		return setUp(env, v, bin)
 	}
+	return p
 }
 
 // setUp gives a script a namespace, a kubeconfig that points there, and the programs of its version.
