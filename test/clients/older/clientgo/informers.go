@@ -70,7 +70,9 @@ func informers(ctx context.Context, e *env) error {
 			return errors.Join(err, expect("objects in the cache", len(list), 20))
 		},
 		wanted("added informed-7 true"),
-		func() error { return seen.filled(clientfeatures.FeatureGates().Enabled(clientfeatures.WatchListClient)) },
+		func() error {
+			return seen.filled(clientfeatures.FeatureGates().Enabled(clientfeatures.WatchListClient))
+		},
 		func() error { return createConfigMaps(ctx, e, "informed", 1, "late") },
 		wanted("added informed-late false"),
 		func() error {
