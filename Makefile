@@ -33,7 +33,7 @@ LDFLAGS  := $(call kubectl_ldflags,$(K8S)) -X main.version=$(VERSION)
 ##@ Use
 .PHONY: help
 help: ## List these targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 .PHONY: deps
 deps: ## Install what a build needs and this machine lacks (Debian packages; root)
@@ -49,6 +49,10 @@ up: deps build ## Build, then start a cluster in the background
 .PHONY: images
 images: ## Build the images of config/samples and charts/demo, and serve them to the cluster on this machine
 	@$(GO) run ./hack/images
+
+.PHONY: test-images
+test-images: ## Make the images of Kubernetes' conformance tests, and serve them until Ctrl-C
+	@$(GO) run ./test/images
 
 ##@ Work
 .PHONY: test
@@ -66,6 +70,15 @@ lint: tools ## gofmt, go vet, staticcheck, the arrows between packages, licence 
 .PHONY: bench
 bench: build tools ## Measure against the budgets and print a table
 	@$(GO) run ./test/bench
+
+.PHONY: conformance
+conformance: build ## Kubernetes' conformance tests, from where they were stopped: SET=no-node SIG=api,node FOCUS=regexp FRESH=y
+	@$(GO) run ./test/conformance $(foreach f,SET SIG FOCUS RESUME,$(if $($f),-$(shell echo $f | tr A-Z a-z) '$($f)')) \
+		$(if $(FRESH),-fresh) $(if $(SIG)$(FOCUS),,-write docs/conformance.md)
+
+.PHONY: bench-compare
+bench-compare: build ## Put the same load on Hivemind and on stock Kubernetes, and print ratios
+	@$(GO) run ./test/compare $(ARGS)
 
 .PHONY: generate
 generate: ## Write generated code anew (zz_generated.*)

@@ -12,6 +12,7 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/cronjob"
 	"github.com/hivemind-project/hivemind/controllers/daemonset"
 	"github.com/hivemind-project/hivemind/controllers/deployment"
+	"github.com/hivemind-project/hivemind/controllers/disruption"
 	"github.com/hivemind-project/hivemind/controllers/endpoints"
 	"github.com/hivemind-project/hivemind/controllers/endpointslice"
 	"github.com/hivemind-project/hivemind/controllers/endpointslicemirroring"
@@ -23,14 +24,13 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/persistentvolume"
 	"github.com/hivemind-project/hivemind/controllers/podgc"
 	"github.com/hivemind-project/hivemind/controllers/replicaset"
+	"github.com/hivemind-project/hivemind/controllers/resourcequota"
 	"github.com/hivemind-project/hivemind/controllers/rootca"
 	"github.com/hivemind-project/hivemind/controllers/serviceaccount"
 	"github.com/hivemind-project/hivemind/controllers/statefulset"
 	"github.com/hivemind-project/hivemind/controllers/ttlafterfinished"
+	"github.com/hivemind-project/hivemind/controllers/validatingadmissionpolicystatus"
 )
-
-// nodePrefix is the size of the address range that each node gets for its pods, in bits.
-const nodePrefix = 24
 
 // All returns every controller. Their order does not matter.
 func All() []Entry {
@@ -99,9 +99,22 @@ func All() []Entry {
 			core := d.Informers.Core().V1()
 			return endpointslicemirroring.New(client, core.Endpoints(), core.Services(), d.Informers.Discovery().V1().EndpointSlices(), d.recorder("endpoint-slice-mirroring-controller"))
 		}),
+		entry("disruption-controller", "disruption-controller", 2, func(d Deps, client kubernetes.Interface) (*disruption.Controller, error) {
+			return disruption.New(client, d.Informers.Policy().V1().PodDisruptionBudgets(), d.Informers.Core().V1(), d.Informers.Apps().V1(), d.recorder("controllermanager"))
+		}),
+		entry("resourcequota-controller", "resourcequota-controller", 3, func(d Deps, client kubernetes.Interface) (*resourcequota.Controller, error) {
+			metadata, err := d.Metadata("resourcequota-controller")
+			if err != nil {
+				return nil, err
+			}
+			return resourcequota.New(client, metadata, d.Informers)
+		}),
 		entry("pod-garbage-collector-controller", "pod-garbage-collector", 1, func(d Deps, client kubernetes.Interface) (*podgc.Controller, error) {
 			core := d.Informers.Core().V1()
 			return podgc.New(client, core.Pods(), core.Nodes(), podgc.DefaultThreshold), nil
+		}),
+		entry("validatingadmissionpolicy-status-controller", "validatingadmissionpolicy-status-controller", 1, func(d Deps, client kubernetes.Interface) (*validatingadmissionpolicystatus.Controller, error) {
+			return validatingadmissionpolicystatus.New(client, d.Informers.Admissionregistration().V1().ValidatingAdmissionPolicies())
 		}),
 		entry("clusterrole-aggregation-controller", "clusterrole-aggregation-controller", 1, func(d Deps, client kubernetes.Interface) (*clusterroleaggregation.Controller, error) {
 			return clusterroleaggregation.New(client, d.Informers.Rbac().V1().ClusterRoles())
@@ -119,7 +132,7 @@ func All() []Entry {
 			if err != nil {
 				return nil, fmt.Errorf("read the pod CIDR: %w", err)
 			}
-			return nodeipam.New(client, d.Informers.Core().V1().Nodes(), d.recorder("cidrAllocator"), pods, nodePrefix)
+			return nodeipam.New(client, d.Informers.Core().V1().Nodes(), d.recorder("cidrAllocator"), pods, d.Config.NodeBits())
 		}),
 		entry("persistentvolume-binder-controller", "persistent-volume-binder", 2, func(d Deps, client kubernetes.Interface) (*persistentvolume.Binder, error) {
 			core := d.Informers.Core().V1()

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -18,13 +19,15 @@ type Field struct {
 	Env   string // HIVEMIND_NETWORK_POD_CIDR
 	Usage string
 	Bool  bool // a flag that needs no value
+	List  bool // a flag that may be given again: each is one item
 	index []int
 }
 
 // EnvPrefix begins every environment variable that sets a field.
 const EnvPrefix = "HIVEMIND_"
 
-// Fields lists all that can be set, in the order of the types. The flag and the variable follow from the key.
+// Fields lists all that can be set, in the order of the types. The flag follows from the key, where the type does not name
+// another one, and the variable from the flag.
 func Fields() []Field {
 	return fieldsOf(reflect.TypeFor[Config](), "", nil)
 }
@@ -40,10 +43,10 @@ func fieldsOf(t reflect.Type, prefix string, index []int) []Field {
 			fields = append(fields, fieldsOf(f.Type, key+".", at)...)
 			continue
 		}
-		flag := kebab(key)
+		flag := cmp.Or(f.Tag.Get("flag"), kebab(key))
 		fields = append(fields, Field{
 			Key: key, Flag: flag, Env: EnvPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_")),
-			Usage: usage(key), Bool: f.Type.Kind() == reflect.Bool, index: at,
+			Usage: usage(key), Bool: f.Type.Kind() == reflect.Bool, List: f.Type == reflect.TypeFor[[]Registry](), index: at,
 		})
 	}
 	return fields
@@ -58,6 +61,8 @@ func usage(key string) string {
 		return "what this machine does: server, agent or both"
 	case "runtime":
 		return "containerd runs containers; simulated brings pods to Running without any"
+	case "nodes":
+		return "how many nodes the simulated runtime has; 0 for none (default 1)"
 	case "node.name":
 		return "name of the Node object (default: the host name)"
 	case "node.ip":
@@ -73,7 +78,7 @@ func usage(key string) string {
 	case "api.extraSANs":
 		return "further names and addresses for the API server's certificate"
 	case "network.podCIDR":
-		return "addresses of pods; each node gets a /24 of it"
+		return "addresses of pods; each node gets a /24 of it (default 10.42.0.0/16 or the next that is free; 10.64.0.0/10 where simulated)"
 	case "network.serviceCIDR":
 		return "addresses of services"
 	case "network.clusterDNS":
@@ -86,6 +91,18 @@ func usage(key string) string {
 		return "largest packet of pods, in bytes (default: that of the node's link)"
 	case "network.upstreamResolvers":
 		return "DNS servers for names outside of the cluster (default: those of /etc/resolv.conf)"
+	case "registries":
+		return "pull images of a registry from elsewhere, as HOST=ENDPOINT[,ENDPOINT][,exclusive]; may be given again"
+	case "simulated.pullDelay":
+		return "how long a simulated pull of an image takes, such as 1.5s (default none)"
+	case "simulated.startDelay":
+		return "how long a simulated container takes to start, such as 200ms (default none)"
+	case "simulated.cpu":
+		return "CPUs of each simulated node (default 32)"
+	case "simulated.memory":
+		return "memory of each simulated node (default 256Gi)"
+	case "simulated.zones":
+		return "how many zones simulated nodes are spread over, by the label topology.kubernetes.io/zone (default none)"
 	case "storage.quotaBytes":
 		return "size of the storage at which writes are refused, in bytes"
 	case "storage.unsafeNoFsync":
@@ -113,9 +130,11 @@ func Lookup(key string) (Field, error) {
 	return Field{}, fmt.Errorf("unknown key %q: did you mean %q?", key, Nearest(key, keys))
 }
 
-// Get returns the value of f in c as text: lists and maps separated by commas.
+// Get returns the value of f in c as text: lists and maps separated by commas, registries by spaces.
 func (f Field) Get(c *Config) string {
 	switch v := f.in(c).Interface().(type) {
+	case []Registry:
+		return formatRegistries(v)
 	case []string:
 		return strings.Join(v, ",")
 	case map[string]string:
@@ -125,6 +144,11 @@ func (f Field) Get(c *Config) string {
 		}
 		slices.Sort(pairs)
 		return strings.Join(pairs, ",")
+	case *int:
+		if v == nil {
+			return ""
+		}
+		return strconv.Itoa(*v)
 	default:
 		return fmt.Sprint(v)
 	}
@@ -132,8 +156,18 @@ func (f Field) Get(c *Config) string {
 
 // Set parses value into f of c. The error says what was expected, and leaves naming the source to the caller.
 func (f Field) Set(c *Config, value string) error {
-	v := f.in(c)
+	return setText(f.in(c), value)
+}
+
+// setText parses value into v, which is a field of Config or of one of its items.
+func setText(v reflect.Value, value string) error {
 	switch v.Interface().(type) {
+	case []Registry:
+		registries, err := parseRegistries(value)
+		if err != nil {
+			return err
+		}
+		v.Set(reflect.ValueOf(registries))
 	case string:
 		v.SetString(value)
 	case []string:
@@ -154,6 +188,12 @@ func (f Field) Set(c *Config, value string) error {
 			return fmt.Errorf("%q is neither true nor false", value)
 		}
 		v.SetBool(b)
+	case *int:
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", value)
+		}
+		v.Set(reflect.ValueOf(&n))
 	default:
 		n, err := strconv.ParseInt(value, 10, 64)
 		if err != nil || v.OverflowInt(n) {

@@ -6,11 +6,13 @@ import (
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -18,11 +20,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/hivemind-project/hivemind/apis/apps"
+	"github.com/hivemind-project/hivemind/apis/autoscaling"
 	"github.com/hivemind-project/hivemind/apis/batch"
 	"github.com/hivemind-project/hivemind/apis/coordination"
 	"github.com/hivemind-project/hivemind/apis/discovery"
 	"github.com/hivemind-project/hivemind/apis/networking"
 	"github.com/hivemind-project/hivemind/apis/node"
+	"github.com/hivemind-project/hivemind/apis/policy"
 	"github.com/hivemind-project/hivemind/apis/rbac"
 	"github.com/hivemind-project/hivemind/apis/scheduling"
 	"github.com/hivemind-project/hivemind/apis/storage"
@@ -31,7 +35,7 @@ import (
 // rows is the whole table.
 func rows() []*Resource {
 	var all []*Resource
-	for _, group := range [][]*Resource{coreRows(), appsRows(), batchRows(), networkingRows(), rbacRows(), storageRows(), smallGroupRows()} {
+	for _, group := range [][]*Resource{coreRows(), appsRows(), batchRows(), networkingRows(), rbacRows(), storageRows(), admissionRows(), smallGroupRows()} {
 		all = append(all, group...)
 	}
 	return all
@@ -116,6 +120,11 @@ func networkingRows() []*Resource {
 			List:        func() runtime.Object { return &networkingv1.IngressClassList{} },
 			SetDefaults: networking.SetDefaultsIngressClass, Validate: networking.ValidateIngressClass, ValidateUpdate: networking.ValidateIngressClassUpdate,
 		}.in(v1, "IngressClass"),
+		Kind[networkingv1.NetworkPolicy]{
+			Resource: "networkpolicies", Singular: "networkpolicy", ShortNames: []string{"netpol"}, Generation: true,
+			List:        func() runtime.Object { return &networkingv1.NetworkPolicyList{} },
+			SetDefaults: networking.SetDefaultsNetworkPolicy, Validate: networking.ValidateNetworkPolicy, ValidateUpdate: networking.ValidateNetworkPolicyUpdate,
+		}.in(v1, "NetworkPolicy"),
 	}
 }
 
@@ -153,12 +162,45 @@ func storageRows() []*Resource {
 			List:        func() runtime.Object { return &storagev1.StorageClassList{} },
 			SetDefaults: storage.SetDefaultsStorageClass, Validate: storage.ValidateStorageClass, ValidateUpdate: storage.ValidateStorageClassUpdate,
 		}.in(v1, "StorageClass"),
+		Kind[storagev1.VolumeAttributesClass]{
+			Resource: "volumeattributesclasses", Singular: "volumeattributesclass", ShortNames: []string{"vac"}, Cluster: true,
+			List:     func() runtime.Object { return &storagev1.VolumeAttributesClassList{} },
+			Validate: storage.ValidateVolumeAttributesClass, ValidateUpdate: storage.ValidateVolumeAttributesClassUpdate,
+		}.in(v1, "VolumeAttributesClass"),
+		Kind[storagev1.CSIDriver]{
+			Resource: "csidrivers", Singular: "csidriver", Cluster: true, NeedsResourceVersion: true,
+			List:        func() runtime.Object { return &storagev1.CSIDriverList{} },
+			SetDefaults: storage.SetDefaultsCSIDriver, PrepareForUpdate: storage.PrepareCSIDriverForUpdate,
+			Validate: storage.ValidateCSIDriver, ValidateUpdate: storage.ValidateCSIDriverUpdate,
+		}.in(v1, "CSIDriver"),
+		Kind[storagev1.CSINode]{
+			Resource: "csinodes", Singular: "csinode", Cluster: true, NeedsResourceVersion: true,
+			List:     func() runtime.Object { return &storagev1.CSINodeList{} },
+			Validate: storage.ValidateCSINode, ValidateUpdate: storage.ValidateCSINodeUpdate,
+		}.in(v1, "CSINode"),
+		Kind[storagev1.CSIStorageCapacity]{
+			Resource: "csistoragecapacities", Singular: "csistoragecapacity", NeedsResourceVersion: true,
+			List:     func() runtime.Object { return &storagev1.CSIStorageCapacityList{} },
+			Validate: storage.ValidateCSIStorageCapacity, ValidateUpdate: storage.ValidateCSIStorageCapacityUpdate,
+		}.in(v1, "CSIStorageCapacity"),
+		Kind[storagev1.VolumeAttachment]{
+			Resource: "volumeattachments", Singular: "volumeattachment", Cluster: true, Status: true, NeedsResourceVersion: true,
+			List:        func() runtime.Object { return &storagev1.VolumeAttachmentList{} },
+			SetDefaults: storage.SetDefaultsVolumeAttachment, PrepareForStatusUpdate: storage.PrepareVolumeAttachmentForStatusUpdate,
+			Validate: storage.ValidateVolumeAttachment, ValidateUpdate: storage.ValidateVolumeAttachmentUpdate, ValidateStatusUpdate: storage.ValidateVolumeAttachmentStatusUpdate,
+		}.in(v1, "VolumeAttachment"),
 	}
 }
 
 // smallGroupRows are the groups of one kind each.
 func smallGroupRows() []*Resource {
 	return []*Resource{
+		Kind[autoscalingv2.HorizontalPodAutoscaler]{
+			Resource: "horizontalpodautoscalers", Singular: "horizontalpodautoscaler", ShortNames: []string{"hpa"}, Categories: []string{"all"}, Status: true,
+			List:        func() runtime.Object { return &autoscalingv2.HorizontalPodAutoscalerList{} },
+			SetDefaults: autoscaling.SetDefaultsHorizontalPodAutoscaler, Validate: autoscaling.ValidateHorizontalPodAutoscaler,
+			ValidateUpdate: autoscaling.ValidateHorizontalPodAutoscalerUpdate, ValidateStatusUpdate: autoscaling.ValidateHorizontalPodAutoscalerStatusUpdate,
+		}.in(autoscalingv2.SchemeGroupVersion, "HorizontalPodAutoscaler"),
 		Kind[coordinationv1.Lease]{
 			Resource: "leases", Singular: "lease", CreateOnUpdate: true, NeedsResourceVersion: true,
 			List:     func() runtime.Object { return &coordinationv1.LeaseList{} },
@@ -175,6 +217,11 @@ func smallGroupRows() []*Resource {
 			List:     func() runtime.Object { return &nodev1.RuntimeClassList{} },
 			Validate: node.ValidateRuntimeClass, ValidateUpdate: node.ValidateRuntimeClassUpdate,
 		}.in(nodev1.SchemeGroupVersion, "RuntimeClass"),
+		Kind[policyv1.PodDisruptionBudget]{
+			Resource: "poddisruptionbudgets", Singular: "poddisruptionbudget", ShortNames: []string{"pdb"}, Status: true, Generation: true, NeedsResourceVersion: true,
+			List:     func() runtime.Object { return &policyv1.PodDisruptionBudgetList{} },
+			Validate: policy.ValidatePodDisruptionBudget, ValidateUpdate: policy.ValidatePodDisruptionBudgetUpdate, ValidateStatusUpdate: policy.ValidatePodDisruptionBudgetStatusUpdate,
+		}.in(policyv1.SchemeGroupVersion, "PodDisruptionBudget"),
 		Kind[schedulingv1.PriorityClass]{
 			Resource: "priorityclasses", Singular: "priorityclass", ShortNames: []string{"pc"}, Cluster: true, Generation: true,
 			List:        func() runtime.Object { return &schedulingv1.PriorityClassList{} },

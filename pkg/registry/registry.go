@@ -10,6 +10,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -141,6 +142,9 @@ func (r *Registry) Groups(o ServeOptions) []Group {
 		}
 	}
 	r.addCore(group(schema.GroupVersion{Version: "v1"}), o)
+	autoscalers := r.Store("autoscaling", "horizontalpodautoscalers")
+	resources := group(autoscalingv1.SchemeGroupVersion)
+	resources["horizontalpodautoscalers"], resources["horizontalpodautoscalers/status"] = autoscalers, newStatusREST(autoscalers)
 	group(eventsv1.SchemeGroupVersion)["events"] = newEventsREST(r.Store("", "events"))
 	authentication, authorization := reviewStorage(o.Authenticator, o.Audiences, o.Authorizer, o.Rules)
 	groups = append(groups, Group{authenticationv1.SchemeGroupVersion, authentication}, Group{authorizationv1.SchemeGroupVersion, authorization})
@@ -157,7 +161,7 @@ func (r *Registry) addCore(resources map[string]rest.Storage, o ServeOptions) {
 	resources["namespaces/finalize"] = newNamespaceFinalizeREST(namespaces)
 	resources["bindings"] = legacyBindingREST{binding}
 	resources["pods/binding"] = binding
-	resources["pods/eviction"] = &evictionREST{pods}
+	resources["pods/eviction"] = newEvictionREST(pods, r.Store("policy", "poddisruptionbudgets"))
 	resources["pods/log"] = &podLogREST{pods, kubelets}
 	resources["pods/exec"] = &podExecREST{pods, kubelets}
 	resources["pods/attach"] = &podAttachREST{pods, kubelets}

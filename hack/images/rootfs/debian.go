@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package build
+package rootfs
 
 import (
 	"archive/tar"
@@ -18,17 +18,23 @@ import (
 	"strings"
 )
 
-// tree is the content of unpacked packages by path, without the leading slash.
-type tree map[string]entry
-
-type entry struct {
-	mode int64
-	data []byte
-	link string // target, where it is a symbolic link
+// Debian fetches packages into dir, unless they are there, and unpacks them in memory. Fetching needs apt-get, unpacking dpkg-deb.
+func Debian(ctx context.Context, dir string, packages ...string) (Tree, error) {
+	files, err := Fetch(ctx, dir, packages...)
+	if err != nil {
+		return nil, err
+	}
+	t := Tree{}
+	for _, file := range files {
+		if err := t.unpack(ctx, file); err != nil {
+			return nil, fmt.Errorf("unpack %s: %w", file, err)
+		}
+	}
+	return t, nil
 }
 
-// debian fetches packages into dir, unless they are there, and unpacks them in memory.
-func debian(ctx context.Context, dir string, packages ...string) (tree, error) {
+// Fetch is the first half of Debian: it returns the packages' files, whose names tell their versions, in the order of their names.
+func Fetch(ctx context.Context, dir string, packages ...string) ([]string, error) {
 	var missing []string
 	for _, name := range packages {
 		if packageFile(dir, name) == "" {
@@ -40,17 +46,16 @@ func debian(ctx context.Context, dir string, packages ...string) (tree, error) {
 			return nil, err
 		}
 	}
-	t := tree{}
+	files := make([]string, 0, len(packages))
 	for _, name := range packages {
 		file := packageFile(dir, name)
 		if file == "" {
 			return nil, fmt.Errorf("Debian package %s was not downloaded to %s", name, dir)
 		}
-		if err := t.unpack(ctx, file); err != nil {
-			return nil, fmt.Errorf("unpack %s: %w", file, err)
-		}
+		files = append(files, file)
 	}
-	return t, nil
+	slices.Sort(files)
+	return files, nil
 }
 
 // packageFile is the newest downloaded version of a package, "" where there is none.
@@ -86,7 +91,7 @@ func download(ctx context.Context, dir string, packages []string) error {
 	return get(want...)
 }
 
-func (t tree) unpack(ctx context.Context, file string) error {
+func (t Tree) unpack(ctx context.Context, file string) error {
 	data, err := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", file).Output()
 	if err != nil {
 		return err
@@ -106,17 +111,19 @@ func (t tree) unpack(ctx context.Context, file string) error {
 			if err != nil {
 				return err
 			}
-			t[name] = entry{mode: header.Mode & 0o7777, data: content}
+			t[name] = File(header.Mode&0o7777, content)
 		case tar.TypeSymlink:
-			t[name] = entry{mode: 0o777, link: header.Linkname}
+			t[name] = Symlink(header.Linkname)
+		case tar.TypeLink:
+			t[name] = t[path.Clean(strings.TrimPrefix(header.Linkname, "./"))]
 		}
 	}
 }
 
-// closure is the part of t that the programs need: themselves, their interpreter, the libraries they name and those that
+// Closure is the part of t that the programs need: themselves, their interpreter, the libraries they name and those that
 // these name, with all links on the way.
-func (t tree) closure(programs ...string) (tree, error) {
-	out := tree{}
+func (t Tree) Closure(programs ...string) (Tree, error) {
+	out := Tree{}
 	todo := slices.Clone(programs)
 	for len(todo) > 0 {
 		name := todo[0]
@@ -129,11 +136,11 @@ func (t tree) closure(programs ...string) (tree, error) {
 			return nil, fmt.Errorf("no package has %s, which %s needs", name, strings.Join(programs, ", "))
 		}
 		out[name] = e
-		if e.link != "" {
-			todo = append(todo, follow(name, e.link))
+		if e.Link != "" {
+			todo = append(todo, follow(name, e.Link))
 			continue
 		}
-		needs, err := t.needs(e.data)
+		needs, err := t.needs(e.Data)
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
@@ -143,7 +150,7 @@ func (t tree) closure(programs ...string) (tree, error) {
 }
 
 // needs are the files that a program or library is loaded with.
-func (t tree) needs(data []byte) ([]string, error) {
+func (t Tree) needs(data []byte) ([]string, error) {
 	file, err := elf.NewFile(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
@@ -170,7 +177,7 @@ func (t tree) needs(data []byte) ([]string, error) {
 }
 
 // library is the path of a library by the name that programs know it by.
-func (t tree) library(name string) string {
+func (t Tree) library(name string) string {
 	for file := range t {
 		dir, base := path.Split(file)
 		if base == name && (strings.HasPrefix(dir, "lib/") || strings.HasPrefix(dir, "usr/lib/")) && strings.HasSuffix(dir, "-linux-gnu/") {
