@@ -3,7 +3,6 @@
 package clients
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,14 +10,10 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
-
-// patience is how long a script waits for what has to happen.
-const patience = time.Minute
 
 // commands are what scripts can use beside the usual ones of testscript:
 //
@@ -96,91 +91,25 @@ type followersKey struct{}
 // followers are the programs of a script that go on, by their name in it.
 type followers map[string]*follower
 
-// follower gathers what a program prints.
-type follower struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
-
-	mu   sync.Mutex
-	text bytes.Buffer
-	seen int // bytes of it that were looked at
-}
-
-func (f *follower) Write(p []byte) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.text.Write(p)
-}
-
-// next is the first match in what is new.
-func (f *follower) next(pattern *regexp.Regexp) []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	fresh := f.text.Bytes()[f.seen:]
-	at := pattern.FindSubmatchIndex(fresh)
-	if at == nil {
-		return nil
-	}
-	f.seen += at[1]
-	var groups []string
-	for _, group := range pattern.FindSubmatch(fresh) {
-		groups = append(groups, string(group))
-	}
-	return groups
-}
-
-func (f *follower) String() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.text.String()
-}
-
 func follow(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: follow NAME PROGRAM…")
 	}
-	f := &follower{cmd: command(ts, args[1:]), done: make(chan struct{})}
-	f.cmd.Stdout, f.cmd.Stderr = f, f
-	ts.Check(f.cmd.Start())
-	go func() {
-		defer close(f.done)
-		if err := f.cmd.Wait(); err != nil {
-			fmt.Fprintf(f, "\n[%v]\n", err)
-		}
-	}()
+	f, err := startFollower(command(ts, args[1:]))
+	ts.Check(err)
 	ts.Value(followersKey{}).(followers)[args[0]] = f
 	ts.Defer(f.end)
-}
-
-func (f *follower) end() {
-	_ = f.cmd.Process.Kill() // it may have ended itself
-	<-f.done
 }
 
 func sees(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 || len(args) > 3 {
 		ts.Fatalf("usage: sees NAME REGEXP [VARIABLE]")
 	}
-	f := following(ts, args[0])
-	pattern := compile(ts, args[1])
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		ended := false
-		select {
-		case <-f.done:
-			ended = true
-		default:
-		}
-		if match := f.next(pattern); match != nil {
-			if len(args) == 3 {
-				ts.Setenv(args[2], match[1])
-			}
-			return
-		}
-		if ended {
-			ts.Fatalf("%s ended, and nothing new matched %q in\n%s", args[0], args[1], f)
-		}
+	match, err := following(ts, args[0]).wait(compile(ts, args[1]))
+	ts.Check(err)
+	if len(args) == 3 {
+		ts.Setenv(args[2], match[1])
 	}
-	ts.Fatalf("within %v, nothing new matched %q in\n%s", patience, args[1], f)
 }
 
 func leave(ts *testscript.TestScript, neg bool, args []string) {
