@@ -60,7 +60,7 @@ test: build tools ## Unit tests, in-process cluster tests, and tests with real c
 	@hack/test.sh
 
 .PHONY: clients
-clients: build tools $(addprefix build/clients/,kubectl helm clientgo clientgo-older) ## Drive a cluster with stock kubectl, helm, client-go and controller-runtime
+clients: build tools $(addprefix build/clients/,kubectl helm clientgo clientgo-older operator) ## Drive a cluster with stock kubectl, helm, client-go and controller-runtime
 	@$(GO) -C test/clients test -timeout 10m -count 1 ./...
 
 .PHONY: lint
@@ -149,8 +149,8 @@ bin/hivemind: payload
 build/tools/%: $(STAGE)/%
 	@mkdir -p $(@D); cp $< $@
 
-# What the clients' tests run beside the tools: Helm 4, kubectl of two minors earlier, and a program on client-go of either age. What Kubernetes
-# ships is told its version as its own build does it.
+# What the clients' tests run beside the tools: Helm 4, kubectl of two minors earlier, a program on client-go of either age, and an operator.
+# What is told its version is told it as those who ship it do.
 CLIENTS  := github.com/hivemind-project/hivemind/test/clients
 HELM4    := $(shell sed -n 's,^.*helm.sh/helm/v4 \(v[^ ]*\).*,\1,p' test/clients/go.mod)
 OLDER    := $(patsubst v0.%,v1.%,$(shell sed -n 's,^\tk8s.io/kubectl \(v[^ ]*\).*,\1,p' test/clients/older/go.mod))
@@ -160,6 +160,9 @@ build/clients/helm: FORCE
 
 build/clients/clientgo: FORCE
 	@$(GOBUILD) -C test/clients -ldflags '-s -w' -o $(CURDIR)/$@ $(CLIENTS)/older/clientgo
+
+build/clients/operator: FORCE
+	@$(GOBUILD) -C test/clients -ldflags '-s -w' -o $(CURDIR)/$@ ./operator
 
 build/clients/kubectl: FORCE
 	@$(GOBUILD) -C test/clients/older -ldflags '$(call kubectl_ldflags,$(OLDER))' -o $(CURDIR)/$@ ./kubectl
