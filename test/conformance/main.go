@@ -105,7 +105,7 @@ func parse(args []string, tell io.Writer) (options, error) {
 	flags.StringVar(&o.sigs, "sig", "", "those of these SIGs alone, with a comma between; a beginning is enough: api, node")
 	flags.StringVar(&o.focus, "focus", "", "those alone whose name matches this regular expression")
 	flags.IntVar(&o.procs, "procs", 4, "how many tests run at once; [Serial] ones always run alone")
-	flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "how long a test may take; a [Slow] one twice that")
+	flags.DurationVar(&o.timeout, "timeout", 0, "how long a test may take, a [Slow] one twice that (default 10m, and 6m where no test needs a node)")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "examine the cluster of this kubeconfig, which runs already, and not a new one of bin/hivemind")
 	flags.StringVar(&o.resume, "resume", "", "take over what passed with another version, by its directory's name in build/conformance")
 	flags.BoolVar(&o.fresh, "fresh", false, "run all that is chosen, also what has a result")
@@ -124,7 +124,7 @@ func parse(args []string, tell io.Writer) (options, error) {
 		return o, usageError{fmt.Errorf("unexpected argument %q: -focus takes the expression", flags.Arg(0))}
 	case o.procs < 1:
 		return o, usageError{fmt.Errorf("-procs %d: at least 1 test has to run", o.procs)}
-	case o.timeout < time.Second:
+	case o.timeout != 0 && o.timeout < time.Second:
 		return o, usageError{fmt.Errorf("-timeout %v: a test needs a second at least", o.timeout)}
 	case !slices.Contains([]string{"table", "wide", "json", "yaml", "name"}, o.output):
 		return o, usageError{fmt.Errorf("-o %q: table, wide, json, yaml and name are known", o.output)}
@@ -222,6 +222,12 @@ func examine(ctx context.Context, o options, s *suite, subject *subject, known *
 		s.version, subject.version, len(chosen), o.choice, len(chosen)-len(pending), len(pending), o.procs)
 	if len(pending) == 0 {
 		return nil
+	}
+	if o.timeout == 0 {
+		// The longest of those without a node takes 250 seconds on stock Kubernetes.
+		if o.timeout = 6 * time.Minute; needNode > 0 {
+			o.timeout = 10 * time.Minute
+		}
 	}
 	e, err := subject.start(ctx, needNode, tell)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 func TestParse(t *testing.T) {
 	for args, want := range map[string]string{
 		"-procs 0":                "-procs 0",
-		"-timeout 0":              "-timeout 0s",
+		"-timeout -1s":            "-timeout -1s",
 		"-o xml":                  `-o "xml"`,
 		"Quota":                   `unexpected argument "Quota"`,
 		"-wrong":                  "not defined: -wrong",
