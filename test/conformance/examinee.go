@@ -105,8 +105,11 @@ func start(ctx context.Context, scratch, version string, nodes bool, tell io.Wri
 		args = append(args, "--roles", "server")
 	}
 	if out, err := c.Up(ctx, args...); err != nil {
-		log := keepLog(e.where, filepath.Dir(scratch))
-		return nil, errors.Join(fmt.Errorf("the server did not come up: %s (see %s)", lastLine(out), log), e.end())
+		why := "the server did not come up: " + lastLine(out)
+		if log := keepLog(e.where, filepath.Dir(scratch)); log != "" {
+			why += "; its log is in " + log
+		}
+		return nil, errors.Join(errors.New(why), e.end())
 	}
 	if err := e.connect(); err != nil {
 		return nil, errors.Join(err, e.end())
@@ -128,15 +131,15 @@ func serveImages(ctx context.Context, tell io.Writer) (args []string, stop func(
 	return set.MirrorArgs(host), stop, nil
 }
 
-// keepLog saves the server's log from the end of its cluster, and returns where it is.
+// keepLog saves the server's log from the end of its cluster, and returns where it is; "" where there is none.
 func keepLog(log, dir string) string {
 	text, err := os.ReadFile(log)
 	if err != nil {
-		return "what it printed: " + err.Error()
+		return ""
 	}
 	kept := filepath.Join(dir, filepath.Base(log))
 	if err := os.WriteFile(kept, text, 0o644); err != nil {
-		return err.Error()
+		return ""
 	}
 	return kept
 }

@@ -170,7 +170,16 @@ func conformance(ctx context.Context, o options, out io.Writer, tell *os.File) (
 
 	var ended error
 	if !o.report {
-		ended = examine(ctx, o, s, subject, known, chosen, tell)
+		r, err := prepare(ctx, o, s, subject, known, chosen, tell)
+		if err != nil {
+			return false, err
+		}
+		if ended = r.examine(ctx); ctx.Err() != nil {
+			ended = nil // the caller sees to that
+		}
+		if err := r.end(); err != nil {
+			ended = errors.Join(ended, err)
+		}
 	}
 	shown, err := filepath.Rel(root, known.dir)
 	if err != nil {
@@ -202,50 +211,42 @@ func openResults(o options, dir, name string, tell io.Writer) (*store, error) {
 	return known, nil
 }
 
-// examine runs those of the chosen tests that have no result yet. It ends with the cluster gone that it started, also when ctx ends.
-func examine(ctx context.Context, o options, s *suite, subject *subject, known *store, chosen []test, tell *os.File) (err error) {
+// prepare finds out which of the chosen tests are to run, and starts what they run on.
+func prepare(ctx context.Context, o options, s *suite, subject *subject, known *store, chosen []test, tell *os.File) (*runner, error) {
 	alone, err := s.set("no-node")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var pending []test
+	r := &runner{store: known, procs: o.procs, end: func() error { return nil }}
 	needNode := 0
 	for _, t := range chosen {
 		if was := known.get(t).Outcome; was == notRun || o.fresh || o.retry && was != passed {
-			pending = append(pending, t)
+			r.tests = append(r.tests, t)
 			if !slices.Contains(alone, t) {
 				needNode++
 			}
 		}
 	}
-	fmt.Fprintf(tell, "Suite %s, Hivemind %s: %d tests (%s), %d have a result, %d to run, %d at once\n",
-		s.version, subject.version, len(chosen), o.choice, len(chosen)-len(pending), len(pending), o.procs)
-	if len(pending) == 0 {
-		return nil
-	}
-	if o.timeout == 0 {
-		// The longest of those without a node takes 250 seconds on stock Kubernetes.
-		if o.timeout = 6 * time.Minute; needNode > 0 {
-			o.timeout = 10 * time.Minute
-		}
+	fmt.Fprintf(tell, "Suite %s, Hivemind %s: %d tests (%s), of which %d are to run, %d at once\n",
+		s.version, subject.version, len(chosen), o.choice, len(r.tests), o.procs)
+	if len(r.tests) == 0 {
+		return r, nil
 	}
 	e, err := subject.start(ctx, needNode, tell)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, e.end()) }()
-	r := &runner{
-		worker: &worker{suite: s, cluster: e, dir: known.dir, limit: o.timeout},
-		store:  known, procs: o.procs, progress: newProgress(tell, len(pending)),
+	r.worker, r.end, r.progress = &worker{suite: s, cluster: e, dir: known.dir, limit: o.timeout}, e.end, newProgress(tell, len(r.tests))
+	if o.timeout == 0 {
+		// The longest of those without a node takes 250 seconds on stock Kubernetes.
+		if r.worker.limit = 6 * time.Minute; needNode > 0 {
+			r.worker.limit = 10 * time.Minute
+		}
 	}
 	if o.kubeconfig != "" {
 		r.worker.cleaning = 2 * grace
 	}
-	defer r.progress.finish()
-	if err := r.run(ctx, pending); err != nil && ctx.Err() == nil {
-		return err
-	}
-	return nil
+	return r, nil
 }
 
 // lock keeps a second run out of a directory.
