@@ -71,6 +71,10 @@ conformance: build ## Kubernetes' conformance tests, from where they were stoppe
 	@$(GO) run ./test/conformance $(foreach f,SET SIG FOCUS RESUME,$(if $($f),-$(shell echo $f | tr A-Z a-z) '$($f)')) \
 		$(if $(FRESH),-fresh) $(if $(SIG)$(FOCUS),,-write docs/conformance.md)
 
+.PHONY: bench-compare
+bench-compare: build ## Put the same load on Hivemind and on stock Kubernetes, and print ratios
+	@$(GO) run ./test/compare $(ARGS)
+
 .PHONY: generate
 generate: ## Write generated code anew (zz_generated.*)
 	@for script in hack/update-*.sh; do [ ! -e "$$script" ] || "$$script"; done

@@ -29,10 +29,8 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/serviceaccount"
 	"github.com/hivemind-project/hivemind/controllers/statefulset"
 	"github.com/hivemind-project/hivemind/controllers/ttlafterfinished"
+	"github.com/hivemind-project/hivemind/controllers/validatingadmissionpolicystatus"
 )
-
-// nodePrefix is the size of the address range that each node gets for its pods, in bits.
-const nodePrefix = 24
 
 // All returns every controller. Their order does not matter.
 func All() []Entry {
@@ -115,6 +113,9 @@ func All() []Entry {
 			core := d.Informers.Core().V1()
 			return podgc.New(client, core.Pods(), core.Nodes(), podgc.DefaultThreshold), nil
 		}),
+		entry("validatingadmissionpolicy-status-controller", "validatingadmissionpolicy-status-controller", 1, func(d Deps, client kubernetes.Interface) (*validatingadmissionpolicystatus.Controller, error) {
+			return validatingadmissionpolicystatus.New(client, d.Informers.Admissionregistration().V1().ValidatingAdmissionPolicies())
+		}),
 		entry("clusterrole-aggregation-controller", "clusterrole-aggregation-controller", 1, func(d Deps, client kubernetes.Interface) (*clusterroleaggregation.Controller, error) {
 			return clusterroleaggregation.New(client, d.Informers.Rbac().V1().ClusterRoles())
 		}),
@@ -131,7 +132,7 @@ func All() []Entry {
 			if err != nil {
 				return nil, fmt.Errorf("read the pod CIDR: %w", err)
 			}
-			return nodeipam.New(client, d.Informers.Core().V1().Nodes(), d.recorder("cidrAllocator"), pods, nodePrefix)
+			return nodeipam.New(client, d.Informers.Core().V1().Nodes(), d.recorder("cidrAllocator"), pods, d.Config.NodeBits())
 		}),
 		entry("persistentvolume-binder-controller", "persistent-volume-binder", 2, func(d Deps, client kubernetes.Interface) (*persistentvolume.Binder, error) {
 			core := d.Informers.Core().V1()

@@ -270,6 +270,9 @@ func mounts(c *v1.Container, volume string) bool {
 }
 
 func makeLogDir(dir string) error {
+	if dir == "" {
+		return nil // the runtime keeps no logs in files
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("create log directory: %w", err)
 	}

@@ -149,6 +149,14 @@ func (w *worker) removeAll(ctx context.Context, pod *v1.Pod) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	return w.removeFiles(pod)
+}
+
+// removeFiles removes logs and the files that the agent made for the pod.
+func (w *worker) removeFiles(pod *v1.Pod) error {
+	if w.m.Builder.RootDir == "" {
+		return nil
+	}
 	if pod.Name != "" {
 		if err := os.RemoveAll(w.m.Builder.LogDir(pod)); err != nil {
 			return fmt.Errorf("remove logs: %w", err)

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/authorization/union"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
@@ -69,7 +70,11 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listener, err := apiserver.Listen(s.config.API.Port, "127.0.0.1", s.config.Node.IP)
+	// All informers that requests need have been asked for. What is made below ends only when it has run, so this comes first.
+	if err := s.syncInformers(ctx); err != nil {
+		return fmt.Errorf("read the storage: %w", err)
+	}
+	listener, err := s.listen()
 	if err != nil {
 		return err
 	}
@@ -92,10 +97,15 @@ func (s *Server) startAPI(ctx context.Context) error {
 		listener.Close()
 		return err
 	}
-	if err := s.syncInformers(ctx); err != nil {
-		return fmt.Errorf("read the storage: %w", err)
-	}
 	return s.api.Start(ctx)
+}
+
+// listen opens the API server's port, unless it has been opened for it.
+func (s *Server) listen() (net.Listener, error) {
+	if s.options.Listener != nil {
+		return s.options.Listener, nil
+	}
+	return apiserver.Listen(s.config.API.Port, "127.0.0.1", s.config.Node.IP)
 }
 
 func (s *Server) stopAPI(ctx context.Context) error { return s.api.Stop(ctx) }
@@ -120,7 +130,8 @@ func (s *Server) authorizers() (*rbac.Authorizer, authorizer.Authorizer, error) 
 
 // admission is the plugins in kube-apiserver's order: those that change objects act before those that only refuse.
 func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, webhooks apiserver.Webhooks) ([]admission.Interface, error) {
-	client, err := s.client(user.APIServerUser, user.SystemPrivilegedGroup)
+	self := &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}}
+	client, err := kubernetes.NewForConfig(s.loopback.Config(self))
 	if err != nil {
 		return nil, err
 	}
@@ -132,8 +143,8 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 	namespaces.SetExternalKubeClientSet(client)
 	core := s.informers.Core().V1()
 	extensions := plugins.Extensions{
-		Client: client, Informers: s.informers, Authorizer: all,
-		Services: webhooks.Services, Authentication: webhooks.Authentication, Stop: s.life.Done(),
+		Client: client, Informers: s.informers, Authorizer: all, Custom: s.loopback.JSONConfig(self),
+		Services: webhooks.Services, Authentication: webhooks.Authentication, Life: s.life,
 	}
 	quotas, err := plugins.NewResourceQuota(client, s.informers, s.life.Done())
 	if err != nil {
@@ -159,7 +170,10 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 		plugins.NewRuntimeClass(client, s.informers.Node().V1().RuntimeClasses().Lister()),
 		plugins.NewDefaultIngressClass(s.informers.Networking().V1().IngressClasses().Lister()),
 		rbac.NewEscalationGuard(roles, all),
+		plugins.NewPolicyParameters(client, all),
+		extensions.MutatingPolicies(),
 		extensions.MutatingWebhooks(),
+		extensions.ValidatingPolicies(),
 		extensions.ValidatingWebhooks(),
 		quotas, // the last, so that nothing is charged that another refuses
 	}, nil
@@ -174,9 +188,16 @@ func (s *Server) webhooks() (apiserver.Webhooks, error) {
 func (s *Server) kubeletTransport() http.RoundTripper {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.identities.CA.Cert)
+	trust := &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{s.identities.APIServerKubeletClient.TLS()}, MinVersion: tls.VersionTLS12}
+	dial := s.dialNodes
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	} else {
+		trust.ServerName = "localhost" // which is where they are, whatever their addresses
+	}
 	return &http.Transport{
-		TLSClientConfig:     &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{s.identities.APIServerKubeletClient.TLS()}, MinVersion: tls.VersionTLS12},
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     trust,
+		DialContext:         dial,
 		TLSHandshakeTimeout: 10 * time.Second,
 		IdleConnTimeout:     time.Minute,
 	}

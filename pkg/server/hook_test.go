@@ -22,6 +22,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/hivemind-project/hivemind/pkg/auth/pki"
@@ -213,4 +214,46 @@ func deleteAfter(t *testing.T, objects interface {
 			t.Error(err)
 		}
 	})
+}
+
+// storeService stores the service hook, without endpoints.
+func (c *cluster) storeService(t *testing.T) *corev1.Service {
+	t.Helper()
+	service, err := c.CoreV1().Services("default").Create(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "hook"},
+		Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "https", Port: 8443}}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return service
+}
+
+// storeEndpoint makes h, which must not be at a loopback address, the one endpoint of the service hook.
+func (c *cluster) storeEndpoint(t *testing.T, h *hook) {
+	t.Helper()
+	at := h.Listener.Addr().(*net.TCPAddr)
+	port, name, protocol, ready := int32(at.Port), "https", corev1.ProtocolTCP, true
+	_, err := c.DiscoveryV1().EndpointSlices("default").Create(t.Context(), &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Name: "hook", Labels: map[string]string{discoveryv1.LabelServiceName: "hook"}}, AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:     []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &protocol}},
+		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{at.IP.String()}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ownAddress is an address of this machine that is not a loopback one, which no endpoint may have.
+func ownAddress(t *testing.T) string {
+	t.Helper()
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
+			return ip.IP.String()
+		}
+	}
+	t.Skip("this machine has no IPv4 address but loopback ones")
+	return ""
 }

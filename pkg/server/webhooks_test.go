@@ -5,10 +5,8 @@ package server
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +14,6 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -344,23 +341,11 @@ func TestWebhookMatchPolicy(t *testing.T) {
 
 // A webhook that is a service is called at one of its endpoints, under the service's name.
 func TestWebhookByService(t *testing.T) {
-	address := ownAddress(t)
 	c := newCluster(t)
-	h := newReviewer(t, c, address, func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse { return deny("from the service") })
-	_, text, _ := net.SplitHostPort(h.Listener.Addr().String())
-	number, _ := strconv.Atoi(text)
-	port, path, ready := int32(number), "/deep/path", true
-	name, protocol := "https", corev1.ProtocolTCP
-	_, err := c.CoreV1().Services("default").Create(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "hook"},
-		Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: name, Port: 8443}}}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	service := &admissionregistrationv1.ServiceReference{Namespace: "default", Name: "hook", Path: &path, Port: new(int32)}
-	*service.Port = 8443
-	rules := on("configmaps", "CREATE")
-	c.validate(t, validating(h, rules, func(w *admissionregistrationv1.ValidatingWebhook) {
-		w.ClientConfig = admissionregistrationv1.WebhookClientConfig{Service: service, CABundle: h.ca}
+	h := newReviewer(t, c, ownAddress(t), func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse { return deny("from the service") })
+	service, path := c.storeService(t), "/deep/path"
+	c.validate(t, validating(h, on("configmaps", "CREATE"), func(w *admissionregistrationv1.ValidatingWebhook) {
+		w.ClientConfig.URL, w.ClientConfig.Service = nil, &admissionregistrationv1.ServiceReference{Namespace: service.Namespace, Name: service.Name, Path: &path, Port: &service.Spec.Ports[0].Port}
 	}))
 	create := func() error {
 		_, err := c.CoreV1().ConfigMaps("default").Create(t.Context(), newConfigMap("s"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
@@ -370,32 +355,9 @@ func TestWebhookByService(t *testing.T) {
 	if got := status(create()); got != unavailable {
 		t.Errorf("without endpoints: %s", got)
 	}
-	_, err = c.DiscoveryV1().EndpointSlices("default").Create(t.Context(), &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{Name: "hook", Labels: map[string]string{discoveryv1.LabelServiceName: "hook"}}, AddressType: discoveryv1.AddressTypeIPv4,
-		Ports:     []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &protocol}},
-		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{address}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c.storeEndpoint(t, h)
 	eventually(t, "the endpoint to be found", func() (bool, error) {
 		err := create()
 		return status(err) == `400  admission webhook "check.example.com" denied the request: from the service`, err
 	})
-}
-
-// ownAddress is an address of this machine that is not a loopback one, which no endpoint may have.
-func ownAddress(t *testing.T) string {
-	t.Helper()
-	addresses, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range addresses {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && ip.IP.IsGlobalUnicast() {
-			return ip.IP.String()
-		}
-	}
-	t.Skip("this machine has no IPv4 address but loopback ones")
-	return ""
 }

@@ -120,8 +120,8 @@ func find(name string) *phase {
 	return nil
 }
 
-// check says which size is out of range.
-func (s Sizes) check() error {
+// Check says which size is out of range.
+func (s Sizes) Check() error {
 	for name, n := range map[string]int{"configMaps": s.ConfigMaps, "pods": s.Pods, "gets": s.Gets, "lists": s.Lists, "patches": s.Patches,
 		"watchers": s.Watchers, "events": s.Events, "deletes": s.Deletes} {
 		if n < 1 {
@@ -142,7 +142,7 @@ func (s Sizes) check() error {
 
 // New connects to the server, makes namespaces for the phases, and opens all connections.
 func New(ctx context.Context, o Options) (*Load, error) {
-	if err := o.check(); err != nil {
+	if err := o.Check(); err != nil {
 		return nil, fmt.Errorf("set up the load: %w", err)
 	}
 	if o.Clients < 1 {

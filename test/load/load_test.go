@@ -5,7 +5,9 @@ package load
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -50,12 +52,30 @@ func TestSizes(t *testing.T) {
 		s := DefaultSizes()
 		change(&s)
 		got := ""
-		if err := s.check(); err != nil {
+		if err := s.Check(); err != nil {
 			got = err.Error()
 		}
 		if got != want {
-			t.Errorf("check: %q, want %q", got, want)
+			t.Errorf("Check: %q, want %q", got, want)
 		}
+	}
+}
+
+func TestFlags(t *testing.T) {
+	s := DefaultSizes()
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	s.Flags(flags)
+	want := DefaultSizes()
+	want.Pods, want.Deployments = 7, []int{1, 20}
+	if err := flags.Parse([]string{"-pods", "7", "-deployments", "1,20"}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, s); diff != "" {
+		t.Errorf("sizes (-want +got):\n%s", diff)
+	}
+	if err := flags.Parse([]string{"-deployments", "1,x"}); err == nil || !strings.Contains(err.Error(), `"x": write numbers`) {
+		t.Errorf("-deployments 1,x: %v", err)
 	}
 }
 

@@ -21,6 +21,9 @@ import (
 const (
 	passwd = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nbin:x:2:2:bin:/bin:/usr/sbin/nologin\n" +
 		"www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+	// release names what the suite's own images are made of: a test reads that from an image that is mounted as a volume.
+	release = "ID=hivemind-tools\nNAME=\"Hivemind test tools\"\nPRETTY_NAME=\"Debian packages in place of Alpine Linux\"\n"
+
 	group = "root:x:0:\ndaemon:x:1:\nbin:x:2:\ntty:x:5:\nwww-data:x:33:\nnogroup:x:65534:\n"
 )
 
@@ -35,14 +38,21 @@ func skeleton() rootfs.Tree {
 	}
 }
 
-// busybox is laid out as the image of that name: commands are in /bin, and hard links.
+// busybox is laid out as the image of that name: commands are in /bin, and hard links. But its shell is Bash: Debian's BusyBox keeps variables
+// such as data-1, whose names are no shell's, from the programs it starts, and tests look for them there.
 func busybox() layer {
-	return layer{name: "busybox", packages: []string{"busybox-static"}, fill: func(ctx context.Context, in *inputs) (rootfs.Tree, error) {
+	return layer{name: "busybox", packages: []string{"busybox-static", "bash-static"}, fill: func(ctx context.Context, in *inputs) (rootfs.Tree, error) {
 		tree, err := in.packages.BusyBox(ctx, "bin/")
 		if err != nil {
 			return nil, err
 		}
-		tree.Add(skeleton(), rootfs.Tree{"usr/sbin": rootfs.Directory(0o755), "var/spool/mail": rootfs.Directory(0o755), "var/www": rootfs.Directory(0o755)})
+		shell, ok := in.packages["bin/bash-static"]
+		if !ok {
+			return nil, fmt.Errorf("the package bash-static has no bin/bash-static")
+		}
+		tree.Add(skeleton(), rootfs.Tree{
+			"bin/sh": shell, "usr/sbin": rootfs.Directory(0o755), "var/spool/mail": rootfs.Directory(0o755), "var/www": rootfs.Directory(0o755),
+		})
 		return tree, nil
 	}}
 }
@@ -87,10 +97,11 @@ func tools() layer {
 				return nil, err
 			}
 			tree.Add(programs.MergeUsr(), rootfs.Tree{
-				// BusyBox' own shell runs its own nc, ip and nslookup, whatever else is on PATH.
+				// BusyBox' own shell runs its own nc, ip and nslookup, whatever else is on PATH, and see busybox().
 				"usr/bin/sh": rootfs.Symlink("bash"),
 				"usr/bin/nc": rootfs.Symlink("nc.openbsd"), "usr/sbin/ip": rootfs.Symlink("../bin/ip"), "usr/local/bin/iperf": rootfs.Symlink("/usr/bin/iperf"),
-				"etc/protocols": in.packages["etc/protocols"], "etc/services": in.packages["etc/services"],
+				"etc/os-release": rootfs.Text(release),
+				"etc/protocols":  in.packages["etc/protocols"], "etc/services": in.packages["etc/services"],
 			})
 			return tree, nil
 		},

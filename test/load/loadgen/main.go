@@ -29,8 +29,8 @@ import (
 // options are what the command line says.
 type options struct {
 	load.Options
-	kubeconfig, phases, processes, deployments, output string
-	keep                                               bool
+	kubeconfig, phases, processes, output string
+	keep                                  bool
 }
 
 func main() {
@@ -41,16 +41,7 @@ func main() {
 	flag.IntVar(&o.Clients, "clients", 16, "requests under way at a time, each on a connection of its own")
 	flag.BoolVar(&o.JSON, "json", false, "speak JSON, not protobuf")
 	flag.DurationVar(&o.Timeout, "timeout", 5*time.Minute, "what a phase may take")
-	flag.IntVar(&o.ConfigMaps, "configmaps", o.ConfigMaps, "ConfigMaps to create")
-	flag.IntVar(&o.Pods, "pods", o.Pods, "Pods to create")
-	flag.IntVar(&o.Gets, "gets", o.Gets, "Pods to get")
-	flag.IntVar(&o.Lists, "lists", o.Lists, "lists of all Pods")
-	flag.IntVar(&o.Patches, "patches", o.Patches, "Pods whose status to patch")
-	flag.IntVar(&o.Watchers, "watchers", o.Watchers, "watchers of the same ConfigMaps")
-	flag.IntVar(&o.Events, "events", o.Events, "ConfigMaps that they see created")
-	flag.Float64Var(&o.EventRate, "event-rate", o.EventRate, "events a second")
-	flag.StringVar(&o.deployments, "deployments", "100,500", "replicas of each Deployment")
-	flag.IntVar(&o.Deletes, "deletes", o.Deletes, "Pods to delete")
+	o.Flags(flag.CommandLine)
 	flag.StringVar(&o.output, "o", "table", "how to print the results: table, json, yaml")
 	flag.BoolVar(&o.keep, "keep", false, "leave what was created")
 	flag.Parse()
@@ -75,9 +66,6 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	if o.Processes, err = parseProcesses(o.processes); err != nil {
 		return fmt.Errorf("-processes: %w", err)
-	}
-	if o.Deployments, err = parseNumbers(o.deployments); err != nil {
-		return fmt.Errorf("-deployments: %w", err)
 	}
 	if o.kubeconfig == "" {
 		return errors.New("-kubeconfig: name the kubeconfig file of the server to load")
@@ -149,16 +137,4 @@ func parseProcesses(list string) (map[string]int, error) {
 		pids[name] = pid
 	}
 	return pids, nil
-}
-
-func parseNumbers(list string) ([]int, error) {
-	var numbers []int
-	for s := range strings.SplitSeq(list, ",") {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
-			return nil, fmt.Errorf("%q: write numbers from 1, such as 100,500", s)
-		}
-		numbers = append(numbers, n)
-	}
-	return numbers, nil
 }

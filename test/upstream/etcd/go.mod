@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The etcd that stock Kubernetes of the module above is released with, server included.
+// The newest etcd of the series that stock Kubernetes of the module above is released with, server included.
 module github.com/hivemind-project/hivemind/test/upstream/etcd
 
 go 1.26.0
