@@ -52,6 +52,7 @@ type options struct {
 	procs      int
 	timeout    time.Duration
 	kubeconfig string
+	scratch    string
 	resume     string
 	fresh      bool
 	retry      bool
@@ -107,6 +108,7 @@ func parse(args []string, tell io.Writer) (options, error) {
 	flags.IntVar(&o.procs, "procs", 4, "how many tests run at once; [Serial] ones always run alone")
 	flags.DurationVar(&o.timeout, "timeout", 0, "how long a test may take, a [Slow] one twice that (default 10m, and 6m where no test needs a node)")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "examine the cluster of this kubeconfig, which runs already, and not a new one of bin/hivemind")
+	flags.StringVar(&o.scratch, "scratch", "", "where the new cluster keeps its data while it is examined; it needs 5 GB where nodes run (default build/conformance/cluster)")
 	flags.StringVar(&o.resume, "resume", "", "take over what passed with another version, by its directory's name in build/conformance")
 	flags.BoolVar(&o.fresh, "fresh", false, "run all that is chosen, also what has a result")
 	flags.BoolVar(&o.retry, "retry", false, "run those again that did not pass")
@@ -128,6 +130,8 @@ func parse(args []string, tell io.Writer) (options, error) {
 		return o, usageError{fmt.Errorf("-timeout %v: a test needs a second at least", o.timeout)}
 	case !slices.Contains([]string{"table", "wide", "json", "yaml", "name"}, o.output):
 		return o, usageError{fmt.Errorf("-o %q: table, wide, json, yaml and name are known", o.output)}
+	case o.kubeconfig != "" && o.scratch != "":
+		return o, usageError{errors.New("-scratch is for a new cluster, and -kubeconfig for one that runs: choose one")}
 	case o.fresh && (o.resume != "" || o.report):
 		return o, usageError{errors.New("-fresh takes no notice of what -resume and -report build on: choose one")}
 	}
@@ -141,6 +145,11 @@ func conformance(ctx context.Context, o options, out io.Writer, tell *os.File) (
 		return false, err
 	}
 	dir := filepath.Join(root, "build", "conformance")
+	if o.scratch == "" {
+		o.scratch = filepath.Join(dir, "cluster")
+	} else if o.scratch, err = filepath.Abs(filepath.Join(o.scratch, "hivemind-conformance")); err != nil {
+		return false, err
+	}
 	release, err := lock(dir)
 	if err != nil {
 		return false, err
@@ -158,7 +167,7 @@ func conformance(ctx context.Context, o options, out io.Writer, tell *os.File) (
 	if err != nil {
 		return false, usageError{err}
 	}
-	subject, err := find(ctx, o.kubeconfig, root, dir)
+	subject, err := find(ctx, root, o)
 	if err != nil {
 		return false, err
 	}
