@@ -46,6 +46,9 @@ func measure(ctx context.Context, s system, dir string, o options, say func(stri
 	defer func() {
 		remove, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx) // all else that is wrong now comes from that
+		}
 		err = errors.Join(err, inst.Remove(remove), os.RemoveAll(dir))
 	}()
 	m := &sample{values: map[string]float64{}}
@@ -68,7 +71,7 @@ func measure(ctx context.Context, s system, dir string, o options, say func(stri
 		}
 	}
 	if err := m.load(ctx, s, r, o, say); err != nil {
-		return nil, errors.Join(err, r.err())
+		return nil, r.blame(err)
 	}
 	if s.name != alone && slices.Contains(o.phases, "pods") {
 		if err := m.restart(ctx, inst, r, o); err != nil {
@@ -93,7 +96,7 @@ func awaitServiceAccount(ctx context.Context, r *running) error {
 			return nil
 		}
 		if !apierrors.IsNotFound(err) {
-			return errors.Join(fmt.Errorf("wait for ServiceAccount default/default: %w", err), r.err())
+			return r.blame(fmt.Errorf("wait for ServiceAccount default/default: %w", err))
 		}
 		if err := pause(ctx, 5*time.Millisecond); err != nil {
 			return fmt.Errorf("wait for ServiceAccount default/default: %w", err)
@@ -195,8 +198,8 @@ func (m *sample) restart(ctx context.Context, inst instance, r *running, o optio
 	if err == nil && after != before {
 		err = fmt.Errorf("restart: there are %d Pods, and were %d", after, before)
 	}
-	if err := errors.Join(err, again.err()); err != nil {
-		return err
+	if err != nil {
+		return again.blame(err)
 	}
 	return m.watchers(ctx, again, o)
 }
