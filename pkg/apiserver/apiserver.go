@@ -102,8 +102,12 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("build the API server: %w", err)
 	}
 	c.Serve.Authorizer, c.Serve.Rules, c.Serve.Audiences = main.Authorization.Authorizer, c.Rules, c.Audiences
-	if err := installGroups(server, main, c); err != nil {
+	table, err := installGroups(server, main, c)
+	if err != nil {
 		return nil, err
+	}
+	if err := listCustomGroups(custom, table, server.DiscoveryGroupManager); err != nil {
+		return nil, fmt.Errorf("list the groups of custom resources: %w", err)
 	}
 	documents, err := openapi.NewServer()
 	if err != nil {
@@ -169,23 +173,25 @@ func storedAs(resource schema.GroupResource) string {
 }
 
 // installGroups serves every group of the table. It differs from the machinery's own InstallAPIGroups in that the schema for
-// server-side apply is not built before somebody needs it.
-func installGroups(server *genericapiserver.GenericAPIServer, config *genericapiserver.Config, c Config) error {
+// server-side apply is not built before somebody needs it. It returns the names of the groups.
+func installGroups(server *genericapiserver.GenericAPIServer, config *genericapiserver.Config, c Config) (map[string]bool, error) {
 	versions := map[string][]schema.GroupVersion{}
+	installed := map[string]bool{}
 	var names []string
 	for _, g := range c.Registry.Groups(c.Serve) {
 		if err := installGroup(server, config, c, g); err != nil {
-			return fmt.Errorf("serve %s: %w", g.GroupVersion, err)
+			return nil, fmt.Errorf("serve %s: %w", g.GroupVersion, err)
 		}
-		if versions[g.GroupVersion.Group] == nil {
+		if !installed[g.GroupVersion.Group] {
 			names = append(names, g.GroupVersion.Group)
+			installed[g.GroupVersion.Group] = true
 		}
 		versions[g.GroupVersion.Group] = append(versions[g.GroupVersion.Group], g.GroupVersion)
 	}
 	for _, name := range names {
 		publishGroup(server, config, name, versions[name])
 	}
-	return nil
+	return installed, nil
 }
 
 // stopWithin is how long a server that has not become ready in time may take to stop.

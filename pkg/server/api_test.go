@@ -3,6 +3,7 @@
 package server
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -362,6 +363,21 @@ func TestCustomResources(t *testing.T) {
 		_, ok := paths["apis/example.com/v1"]
 		return ok, err
 	})
+	listed := func(name string) bool {
+		raw, err := c.Discovery().RESTClient().Get().AbsPath("/apis").SetHeader("Accept", "application/json").DoRaw(t.Context())
+		var groups metav1.APIGroupList
+		if err := errors.Join(err, json.Unmarshal(raw, &groups)); err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == name && g.PreferredVersion.Version == "v1" })
+	}
+	if !listed("example.com") || !listed("apiextensions.k8s.io") {
+		t.Error("custom resources are not in the list of groups")
+	}
+	if err := definitions.Delete(t.Context(), "lamps.example.com", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the group to go", func() (bool, error) { return !listed("example.com"), nil })
 }
 
 // Fake nodes, as simulators make them, bring their status along.
