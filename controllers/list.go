@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/hivemind-project/hivemind/controllers/certificates"
 	"github.com/hivemind-project/hivemind/controllers/clusterroleaggregation"
 	"github.com/hivemind-project/hivemind/controllers/cronjob"
 	"github.com/hivemind-project/hivemind/controllers/daemonset"
@@ -31,9 +32,6 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/ttlafterfinished"
 	"github.com/hivemind-project/hivemind/controllers/validatingadmissionpolicystatus"
 )
-
-// nodePrefix is the size of the address range that each node gets for its pods, in bits.
-const nodePrefix = 24
 
 // All returns every controller. Their order does not matter.
 func All() []Entry {
@@ -112,6 +110,9 @@ func All() []Entry {
 			}
 			return resourcequota.New(client, metadata, d.Informers)
 		}),
+		entry("certificatesigningrequest-controller", "certificate-controller", 1, func(d Deps, client kubernetes.Interface) (*certificates.Controller, error) {
+			return certificates.New(client, d.Informers.Certificates().V1().CertificateSigningRequests(), d.Authority)
+		}),
 		entry("pod-garbage-collector-controller", "pod-garbage-collector", 1, func(d Deps, client kubernetes.Interface) (*podgc.Controller, error) {
 			core := d.Informers.Core().V1()
 			return podgc.New(client, core.Pods(), core.Nodes(), podgc.DefaultThreshold), nil
@@ -135,7 +136,7 @@ func All() []Entry {
 			if err != nil {
 				return nil, fmt.Errorf("read the pod CIDR: %w", err)
 			}
-			return nodeipam.New(client, d.Informers.Core().V1().Nodes(), d.recorder("cidrAllocator"), pods, nodePrefix)
+			return nodeipam.New(client, d.Informers.Core().V1().Nodes(), d.recorder("cidrAllocator"), pods, d.Config.NodeBits())
 		}),
 		entry("persistentvolume-binder-controller", "persistent-volume-binder", 2, func(d Deps, client kubernetes.Interface) (*persistentvolume.Binder, error) {
 			core := d.Informers.Core().V1()

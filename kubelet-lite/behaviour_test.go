@@ -458,8 +458,8 @@ func TestForcedDeletion(t *testing.T) {
 }
 
 func TestManyPodsStartTogether(t *testing.T) {
-	const count, each = 40, 50 * time.Millisecond
-	w := newWorld(t, simulated.Options{Latency: each})
+	const count, each = 40, 100 * time.Millisecond
+	w := newWorld(t, simulated.Options{StartDelay: each})
 	begin := time.Now()
 	for i := range count {
 		w.create(newPod(fmt.Sprintf("web-%d", i)))
@@ -467,7 +467,7 @@ func TestManyPodsStartTogether(t *testing.T) {
 	for i := range count {
 		w.until(fmt.Sprintf("web-%d", i), "ready", isPodReady)
 	}
-	// Two steps a pod, eight pods at once; one after another they would take 4 s.
+	// Eight pods at once; one after another they would take 4 s.
 	if took := time.Since(begin); took > 2*time.Second {
 		t.Errorf("%d pods took %v", count, took)
 	}

@@ -19,9 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/component-base/version"
 	internalapi "k8s.io/cri-api/pkg/apis"
@@ -41,6 +39,7 @@ import (
 	"github.com/hivemind-project/hivemind/kubelet-lite/prober"
 	"github.com/hivemind-project/hivemind/kubelet-lite/status"
 	"github.com/hivemind-project/hivemind/kubelet-lite/volume"
+	"github.com/hivemind-project/hivemind/pkg/events"
 )
 
 // Volumes brings pods' volumes; volume.Manager does.
@@ -62,7 +61,9 @@ type Config struct {
 	NodeName string
 	NodeIPs  []string // the first is the primary one
 	// Client acts as the node. Its rate limit should be off (rest.Config.QPS < 0): work is bounded here.
-	Client  kubernetes.Interface
+	Client kubernetes.Interface
+	// Source shows the node's pods. Optional: without it they are watched through Client.
+	Source  Source
 	Runtime internalapi.RuntimeService
 	Images  internalapi.ImageManagerService
 	Volumes Volumes
@@ -72,8 +73,10 @@ type Config struct {
 	Services       corelisters.ServiceLister
 	ServicesSynced func() bool
 
-	RootDir       string // for pods' own files
-	PodLogDir     string // for container logs
+	// RootDir is for pods' own files and PodLogDir for container logs. Both are empty where the runtime has neither mounts nor
+	// logs: then nothing is written.
+	RootDir       string
+	PodLogDir     string
 	ClusterDNS    []string
 	ClusterDomain string
 	KubeletPort   int
@@ -87,6 +90,13 @@ type Config struct {
 	NetworkReady func(ctx context.Context, podCIDR string) error
 	// Pressure says which of the node's resources run out. Optional.
 	Pressure func() (memory, disk, pids bool)
+	// Probes answers probes, and Hooks runs containers' hooks. Optional: without them the containers are asked.
+	Probes prober.Asker
+	Hooks  podworker.Hooks
+	// Parallel bounds how many pods are started, and how many stopped, at once. Optional.
+	Parallel int
+	// Turns bounds, by its capacity, how many statuses and deletions of pods are sent at once by all nodes that share it. Optional.
+	Turns chan struct{}
 	// Machine overrides what this machine is, for simulated nodes. Optional.
 	Machine *node.Machine
 	// Recorder records events. Optional: without it they are sent through Client.
@@ -105,9 +115,9 @@ type Kubelet struct {
 	cache   *pleg.Cache
 	watcher *pleg.Watcher
 	ready   chan struct{}
+	source  Source
 
 	mu        sync.Mutex
-	podIndex  cache.Indexer
 	workers   *podworker.Manager
 	node      *node.Node
 	listed    bool // the API server's list of pods has been read
@@ -122,8 +132,10 @@ func New(c Config) (*Kubelet, error) {
 		return nil, errors.New("kubelet: no node name")
 	case c.Client == nil || c.Runtime == nil || c.Images == nil || c.Volumes == nil || c.Objects == nil:
 		return nil, errors.New("kubelet: client, runtime, images, volumes and objects are all needed")
-	case c.RootDir == "" || c.PodLogDir == "":
-		return nil, errors.New("kubelet: no directories for pods and logs")
+	case (c.Probes == nil) != (c.Hooks == nil):
+		return nil, errors.New("kubelet: probes and hooks are both to be given, or neither")
+	case (c.RootDir == "") != (c.PodLogDir == ""):
+		return nil, errors.New("kubelet: directories for pods and for logs are both needed, or neither")
 	}
 	if c.MaxPods == 0 {
 		c.MaxPods = 110
@@ -134,7 +146,13 @@ func New(c Config) (*Kubelet, error) {
 	if c.ResolvConf == nil {
 		c.ResolvConf = podnet.HostFiles()
 	}
-	k := &Kubelet{config: c, cache: pleg.NewCache(), ready: make(chan struct{})}
+	k := &Kubelet{config: c, cache: pleg.NewCache(), ready: make(chan struct{}), source: c.Source, networkUp: c.NetworkReady == nil}
+	if k.source == nil {
+		var err error
+		if k.source, err = newWatches(c.Client, c.NodeName); err != nil {
+			return nil, err
+		}
+	}
 	k.watcher = pleg.NewWatcher(c.Runtime, k.cache, k.runtimeChanged, k.relisted)
 	return k, nil
 }
@@ -142,10 +160,8 @@ func New(c Config) (*Kubelet, error) {
 // Run is the agent's life. It returns when ctx ends, with everything that it started stopped; containers go on running.
 func (k *Kubelet) Run(ctx context.Context) error {
 	c := &k.config
-	for _, dir := range []string{filepath.Join(c.RootDir, "pods"), c.PodLogDir} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("kubelet: %w", err)
-		}
+	if err := k.makeDirectories(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -161,12 +177,14 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	if recorder == nil {
 		broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 		defer broadcaster.Shutdown()
-		broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.Client.CoreV1().Events("")})
+		broadcaster.StartRecordingToSink(events.NewSink(ctx, c.Client.CoreV1()))
 		recorder = broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: c.NodeName})
 	}
-	machine := node.Inspect(c.RootDir)
+	var machine node.Machine
 	if c.Machine != nil {
 		machine = *c.Machine
+	} else {
+		machine = node.Inspect(c.RootDir)
 	}
 	self := node.New(node.Options{Name: c.NodeName, IPs: c.NodeIPs, Labels: c.Labels, Taints: c.Taints, MaxPods: c.MaxPods, KubeletPort: c.KubeletPort,
 		KubeletVersion: version.Get().GitVersion, RuntimeVersion: runtimeName + "://" + runtimeVersion, Machine: machine, Reserved: c.Reserved,
@@ -191,7 +209,19 @@ func (k *Kubelet) Run(ctx context.Context) error {
 		return err
 	}
 	parts.Go(func() { k.waitReady(ctx, self) })
-	return k.followPods(ctx)
+	return k.source.Run(ctx, observer{k, ctx})
+}
+
+func (k *Kubelet) makeDirectories() error {
+	if k.config.RootDir == "" {
+		return nil
+	}
+	for _, dir := range []string{filepath.Join(k.config.RootDir, "pods"), k.config.PodLogDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("kubelet: %w", err)
+		}
+	}
+	return nil
 }
 
 // Ready blocks until the node has been Ready once.
@@ -220,8 +250,12 @@ func (k *Kubelet) Wake(uid types.UID) {
 
 func (k *Kubelet) newWorkers(ctx context.Context, recorder record.EventRecorder, self *node.Node, runtimeName string, machine node.Machine) *podworker.Manager {
 	c := &k.config
-	build := version.Get()
-	asker := probe.New(c.Runtime, build.Major+"."+build.Minor)
+	asker, hooks := c.Probes, c.Hooks
+	if asker == nil || hooks == nil {
+		build := version.Get()
+		real := probe.New(c.Runtime, build.Major+"."+build.Minor)
+		asker, hooks = real, lifecycle.NewRunner(c.Runtime, real, recorder)
+	}
 	resolver := &podnet.Resolver{ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain, Files: c.ResolvConf}
 	builder := &criconfig.Builder{RootDir: c.RootDir, PodLogDir: c.PodLogDir, Resolver: resolver, NoSeccomp: c.NoSeccomp,
 		MemoryCapacity: machine.Capacity.Memory().Value(), SubPath: c.Volumes.SubPath}
@@ -234,8 +268,9 @@ func (k *Kubelet) newWorkers(ctx context.Context, recorder record.EventRecorder,
 		Images:   images.NewPuller(c.Images, c.Objects, recorder, c.Clock, k.Wake),
 		Env:      &envvars.Resolver{Objects: c.Objects, Services: c.Services, ServicesSynced: c.ServicesSynced, HostIPs: c.NodeIPs, Allocatable: self.Allocatable},
 		Prober:   prober.NewManager(asker, k.Wake),
-		Hooks:    lifecycle.NewRunner(c.Runtime, asker, recorder),
-		Status:   status.NewManager(ctx, c.Client),
+		Hooks:    hooks,
+		Status:   status.NewManager(ctx, c.Client, c.Turns),
+		Parallel: c.Parallel, Turns: c.Turns,
 		Recorder: recorder, HostIPs: c.NodeIPs, Clock: c.Clock,
 	})
 }
@@ -302,7 +337,7 @@ func (k *Kubelet) bringUpNetwork(ctx context.Context, self *node.Node) error {
 
 // waitReady has the status looked at often until the node is ready for the first time.
 func (k *Kubelet) waitReady(ctx context.Context, self *node.Node) {
-	ticker := time.NewTicker(50 * time.Millisecond)
+	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		if current := self.Current(); current != nil && isReady(current) && k.health(ctx).NotReady == "" {

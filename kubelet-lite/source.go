@@ -4,82 +4,59 @@ package kubelet
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
-	coreinformers "k8s.io/client-go/informers/core/v1"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
 	"github.com/hivemind-project/hivemind/kubelet-lite/admit"
 )
 
-// byUID is the index of the pods of this node by uid.
-const byUID = "uid"
+// Source shows a kubelet its Node and the pods that are bound to it. Nodes of one process may share what they watch.
+type Source interface {
+	// Run tells to of everything there is, then calls Listed, then tells of every change until ctx ends. Calls do not overlap.
+	Run(ctx context.Context, to Observer) error
+	// Pods returns the pods as last seen, and Pod one of them. They are not to be changed.
+	Pods() []*v1.Pod
+	Pod(namespace, name string) (*v1.Pod, bool)
+}
 
-// followPods hands this node's pods to their workers until ctx ends: one watch of those that are bound to it, and one of the Node.
-func (k *Kubelet) followPods(ctx context.Context) error {
-	nodes := coreinformers.NewFilteredNodeInformer(k.config.Client, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
-		o.FieldSelector = fields.OneTermEqualSelector("metadata.name", k.config.NodeName).String()
-	})
-	pods := coreinformers.NewFilteredPodInformer(k.config.Client, metav1.NamespaceAll, 0, cache.Indexers{byUID: uidOf}, func(o *metav1.ListOptions) {
-		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", k.config.NodeName).String()
-	})
-	for _, informer := range []cache.SharedIndexInformer{nodes, pods} {
-		if err := informer.SetTransform(withoutManagedFields); err != nil {
-			return fmt.Errorf("kubelet: %w", err)
-		}
+// Observer is a kubelet, to its Source. Pods and Nodes that it is told of are not to be changed.
+type Observer interface {
+	SetNode(node *v1.Node)
+	SetPod(pod *v1.Pod)
+	DeletePod(pod *v1.Pod)
+	// Listed says that all pods there were have been told of.
+	Listed()
+}
+
+// observer keeps what only a Source is to call out of the kubelet's methods.
+type observer struct {
+	k   *Kubelet
+	ctx context.Context
+}
+
+func (o observer) SetNode(node *v1.Node) {
+	if node.Name == o.k.config.NodeName {
+		o.k.node.Observe(node)
 	}
-	if _, err := nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { k.observeNode(o) },
-		UpdateFunc: func(_, o any) { k.observeNode(o) },
-	}); err != nil {
-		return fmt.Errorf("kubelet: %w", err)
+}
+
+func (o observer) SetPod(pod *v1.Pod) { o.k.setPod(pod) }
+
+func (o observer) DeletePod(pod *v1.Pod) {
+	if pod.Spec.NodeName == o.k.config.NodeName {
+		o.k.workers.Remove(pod.UID)
 	}
-	registration, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(o any) { k.setPod(o.(*v1.Pod)) },
-		UpdateFunc: func(old, o any) {
-			if before, after := old.(*v1.Pod), o.(*v1.Pod); before.UID != after.UID {
-				k.deletePod(before)
-			}
-			k.setPod(o.(*v1.Pod))
-		},
-		DeleteFunc: func(o any) {
-			if tombstone, ok := o.(cache.DeletedFinalStateUnknown); ok {
-				o = tombstone.Obj
-			}
-			if pod, ok := o.(*v1.Pod); ok {
-				k.deletePod(pod)
-			}
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("kubelet: %w", err)
-	}
-	k.mu.Lock()
-	k.podIndex = pods.GetIndexer()
-	k.mu.Unlock()
-	done := make(chan struct{}, 2)
-	for _, informer := range []cache.SharedIndexInformer{nodes, pods} {
-		go func() {
-			informer.RunWithContext(ctx)
-			done <- struct{}{}
-		}()
-	}
-	if cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
-		k.mu.Lock()
-		k.listed = true
-		k.mu.Unlock()
-		k.sweep(ctx)
-	}
-	<-done
-	<-done
-	return nil
+}
+
+func (o observer) Listed() {
+	o.k.mu.Lock()
+	o.k.listed = true
+	o.k.mu.Unlock()
+	o.k.sweep(o.ctx)
 }
 
 // setPod takes a pod, new or changed. One that is new here, and of which nothing runs, must be admitted.
@@ -98,22 +75,10 @@ func (k *Kubelet) setPod(pod *v1.Pod) {
 	k.workers.Update(pod)
 }
 
-func (k *Kubelet) deletePod(pod *v1.Pod) {
-	if pod.Spec.NodeName == k.config.NodeName {
-		k.workers.Remove(pod.UID)
-	}
-}
-
-func (k *Kubelet) observeNode(o any) {
-	if n, ok := o.(*v1.Node); ok && n.Name == k.config.NodeName {
-		k.node.Observe(n)
-	}
-}
-
 // runtimeChanged wakes the pod whose sandbox or containers have changed; one that the API does not know is removed.
 func (k *Kubelet) runtimeChanged(uid types.UID) {
 	k.mu.Lock()
-	workers, listed, index := k.workers, k.listed, k.podIndex
+	workers, listed := k.workers, k.listed
 	k.mu.Unlock()
 	switch {
 	case workers == nil:
@@ -121,11 +86,15 @@ func (k *Kubelet) runtimeChanged(uid types.UID) {
 		workers.Wake(uid)
 	case listed:
 		runtime := k.cache.Get(uid)
-		known, err := index.ByIndex(byUID, string(uid))
-		if err == nil && len(known) == 0 && len(runtime.Sandboxes)+len(runtime.Containers) > 0 {
+		if len(runtime.Sandboxes)+len(runtime.Containers) > 0 && !k.bound(uid) {
 			workers.Remove(uid)
 		}
 	}
+}
+
+// bound says whether the API shows a pod as this node's.
+func (k *Kubelet) bound(uid types.UID) bool {
+	return slices.ContainsFunc(k.source.Pods(), func(p *v1.Pod) bool { return p.UID == uid })
 }
 
 // sweep removes what pods have left that were deleted while nobody was looking.
@@ -138,7 +107,7 @@ func (k *Kubelet) sweep(ctx context.Context) {
 	left = append(left, directories...)
 	slices.Sort(left)
 	for _, uid := range slices.Compact(left) {
-		if known, err := k.podIndex.ByIndex(byUID, string(uid)); err == nil && len(known) == 0 && !k.workers.Known(uid) {
+		if !k.workers.Known(uid) && !k.bound(uid) {
 			k.workers.Remove(uid)
 		}
 	}
@@ -146,18 +115,7 @@ func (k *Kubelet) sweep(ctx context.Context) {
 
 // GetPods returns the pods of this node.
 func (k *Kubelet) GetPods() []*v1.Pod {
-	k.mu.Lock()
-	index := k.podIndex
-	k.mu.Unlock()
-	if index == nil {
-		return nil
-	}
-	var pods []*v1.Pod
-	for _, o := range index.List() {
-		if pod, ok := o.(*v1.Pod); ok && pod.Spec.NodeName == k.config.NodeName {
-			pods = append(pods, pod)
-		}
-	}
+	pods := slices.Clone(k.source.Pods())
 	slices.SortFunc(pods, func(a, b *v1.Pod) int { return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name) })
 	return pods
 }
@@ -165,29 +123,14 @@ func (k *Kubelet) GetPods() []*v1.Pod {
 // HasPod says whether a pod is on this node, or may be: until the API server's list has been read, every pod may.
 func (k *Kubelet) HasPod(uid types.UID) bool {
 	k.mu.Lock()
-	listed, index, workers := k.listed, k.podIndex, k.workers
+	listed, workers := k.listed, k.workers
 	k.mu.Unlock()
-	if !listed || workers.Known(uid) {
-		return true
-	}
-	known, err := index.ByIndex(byUID, string(uid))
-	return err != nil || len(known) > 0
+	return !listed || workers.Known(uid) || k.bound(uid)
 }
 
 // GetPodByName returns a pod of this node.
 func (k *Kubelet) GetPodByName(namespace, name string) (*v1.Pod, bool) {
-	k.mu.Lock()
-	index := k.podIndex
-	k.mu.Unlock()
-	if index == nil {
-		return nil, false
-	}
-	o, ok, err := index.GetByKey(namespace + "/" + name)
-	if err != nil || !ok {
-		return nil, false
-	}
-	pod, ok := o.(*v1.Pod)
-	return pod, ok && pod.Spec.NodeName == k.config.NodeName
+	return k.source.Pod(namespace, name)
 }
 
 // ContainerID returns the newest container of that name, running or not.
@@ -213,20 +156,4 @@ func (k *Kubelet) Node() *v1.Node {
 		return nil
 	}
 	return n.Current()
-}
-
-func uidOf(o any) ([]string, error) {
-	pod, ok := o.(*v1.Pod)
-	if !ok {
-		return nil, nil
-	}
-	return []string{string(pod.UID)}, nil
-}
-
-// withoutManagedFields drops what nobody here reads, and is a good part of a pod.
-func withoutManagedFields(o any) (any, error) {
-	if object, ok := o.(metav1.Object); ok {
-		object.SetManagedFields(nil)
-	}
-	return o, nil
 }

@@ -22,6 +22,9 @@ func SetDefaults(c *Config) {
 	setDefault(&c.Node.KubeletPort, 10250)
 	setDefault(&c.Node.MaxPods, 110)
 	setDefault(&c.API.Port, 6443)
+	if c.Runtime == RuntimeSimulated {
+		setSimulatedDefaults(c)
+	}
 	setDefault(&c.Network.PodCIDR, "10.42.0.0/16")
 	setDefault(&c.Network.ServiceCIDR, "10.43.0.0/16")
 	if prefix, err := netip.ParsePrefix(c.Network.ServiceCIDR); err == nil {
@@ -32,6 +35,16 @@ func SetDefaults(c *Config) {
 	setDefault(&c.Storage.QuotaBytes, 8<<30)
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "text")
+}
+
+// setSimulatedDefaults makes room for thousands of nodes: their addresses are on no link, and so can collide with none.
+func setSimulatedDefaults(c *Config) {
+	if c.Nodes == nil {
+		c.Nodes = new(1)
+	}
+	setDefault(&c.Network.PodCIDR, "10.64.0.0/10")
+	setDefault(&c.Simulated.CPU, "32")
+	setDefault(&c.Simulated.Memory, "256Gi")
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -61,6 +61,8 @@ func usage(key string) string {
 		return "what this machine does: server, agent or both"
 	case "runtime":
 		return "containerd runs containers; simulated brings pods to Running without any"
+	case "nodes":
+		return "how many nodes the simulated runtime has; 0 for none (default 1)"
 	case "node.name":
 		return "name of the Node object (default: the host name)"
 	case "node.ip":
@@ -76,7 +78,7 @@ func usage(key string) string {
 	case "api.extraSANs":
 		return "further names and addresses for the API server's certificate"
 	case "network.podCIDR":
-		return "addresses of pods; each node gets a /24 of it"
+		return "addresses of pods; each node gets a /24 of it (default 10.42.0.0/16 or the next that is free; 10.64.0.0/10 where simulated)"
 	case "network.serviceCIDR":
 		return "addresses of services"
 	case "network.clusterDNS":
@@ -91,6 +93,16 @@ func usage(key string) string {
 		return "DNS servers for names outside of the cluster (default: those of /etc/resolv.conf)"
 	case "registries":
 		return "pull images of a registry from elsewhere, as HOST=ENDPOINT[,ENDPOINT][,exclusive]; may be given again"
+	case "simulated.pullDelay":
+		return "how long a simulated pull of an image takes, such as 1.5s (default none)"
+	case "simulated.startDelay":
+		return "how long a simulated container takes to start, such as 200ms (default none)"
+	case "simulated.cpu":
+		return "CPUs of each simulated node (default 32)"
+	case "simulated.memory":
+		return "memory of each simulated node (default 256Gi)"
+	case "simulated.zones":
+		return "how many zones simulated nodes are spread over, by the label topology.kubernetes.io/zone (default none)"
 	case "storage.quotaBytes":
 		return "size of the storage at which writes are refused, in bytes"
 	case "storage.unsafeNoFsync":
@@ -132,6 +144,11 @@ func (f Field) Get(c *Config) string {
 		}
 		slices.Sort(pairs)
 		return strings.Join(pairs, ",")
+	case *int:
+		if v == nil {
+			return ""
+		}
+		return strconv.Itoa(*v)
 	default:
 		return fmt.Sprint(v)
 	}
@@ -171,6 +188,12 @@ func setText(v reflect.Value, value string) error {
 			return fmt.Errorf("%q is neither true nor false", value)
 		}
 		v.SetBool(b)
+	case *int:
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", value)
+		}
+		v.Set(reflect.ValueOf(&n))
 	default:
 		n, err := strconv.ParseInt(value, 10, 64)
 		if err != nil || v.OverflowInt(n) {

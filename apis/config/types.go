@@ -17,10 +17,13 @@ type Config struct {
 	// Roles this process plays. Default both.
 	Roles []string `json:"roles,omitempty"`
 	// Runtime is containerd or simulated.
-	Runtime string  `json:"runtime,omitempty"`
-	Node    Node    `json:"node,omitempty"`
-	API     API     `json:"api,omitempty"`
-	Network Network `json:"network,omitempty"`
+	Runtime string `json:"runtime,omitempty"`
+	// Nodes is how many nodes the simulated runtime has, all in this process; with 0 the cluster has none. Default 1.
+	Nodes     *int      `json:"nodes,omitempty"`
+	Node      Node      `json:"node,omitempty"`
+	API       API       `json:"api,omitempty"`
+	Network   Network   `json:"network,omitempty"`
+	Simulated Simulated `json:"simulated,omitempty"`
 	// Registries are image registries that are reached in another way than by HTTPS at their own names.
 	Registries []Registry `json:"registries,omitempty" flag:"registry-mirror"`
 	Storage    Storage    `json:"storage,omitempty"`
@@ -34,7 +37,7 @@ type Node struct {
 	// IP that other nodes and the API server reach this node by. Default: the address of the default route's link.
 	IP          string            `json:"ip,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
-	KubeletPort int               `json:"kubeletPort,omitempty"` // Default 10250.
+	KubeletPort int               `json:"kubeletPort,omitempty"` // Default 10250; the simulated runtime does not listen on it.
 	MaxPods     int               `json:"maxPods,omitempty"`     // Default 110.
 }
 
@@ -48,13 +51,27 @@ type API struct {
 
 // Network is the cluster's address plan.
 type Network struct {
-	PodCIDR           string   `json:"podCIDR,omitempty"`           // Default 10.42.0.0/16; each node gets a /24 of it.
+	PodCIDR           string   `json:"podCIDR,omitempty"`           // Default 10.42.0.0/16, simulated 10.64.0.0/10; each node gets a /24 of it.
 	ServiceCIDR       string   `json:"serviceCIDR,omitempty"`       // Default 10.43.0.0/16.
 	ClusterDNS        string   `json:"clusterDNS,omitempty"`        // Default: the tenth address of ServiceCIDR.
 	ClusterDomain     string   `json:"clusterDomain,omitempty"`     // Default cluster.local.
 	NodePortRange     string   `json:"nodePortRange,omitempty"`     // Default 30000-32767.
 	MTU               int      `json:"mtu,omitempty"`               // Default: that of the link with Node.IP.
 	UpstreamResolvers []string `json:"upstreamResolvers,omitempty"` // Default: those of the host's resolv.conf.
+}
+
+// Simulated is how the nodes of the simulated runtime behave. Annotations of a pod win over the delays; see docs/simulated.md.
+type Simulated struct {
+	// PullDelay is how long it takes to pull an image that the node does not have, as 1.5s or 200ms. Default none.
+	PullDelay string `json:"pullDelay,omitempty"`
+	// StartDelay is how long it takes to start a container. Default none.
+	StartDelay string `json:"startDelay,omitempty"`
+	// CPU and Memory are the capacity of each node, as quantities. Default 32 and 256Gi.
+	CPU    string `json:"cpu,omitempty"`
+	Memory string `json:"memory,omitempty"`
+	// Zones is how many zones the nodes are spread over: node 0 is in zone-0, node 1 in zone-1 and so on around. Default 0: nodes
+	// have no zone.
+	Zones int `json:"zones,omitempty"`
 }
 
 // Storage is the embedded etcd.

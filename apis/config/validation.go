@@ -30,10 +30,10 @@ func Validate(c *Config) field.ErrorList {
 	for i, role := range c.Roles {
 		errs = append(errs, oneOf(field.NewPath("roles").Index(i), role, RoleServer, RoleAgent)...)
 	}
-	errs = append(errs, oneOf(field.NewPath("runtime"), c.Runtime, RuntimeContainerd, RuntimeSimulated)...)
+	errs = append(errs, validateRuntime(c)...)
 	errs = append(errs, validateNode(&c.Node, field.NewPath("node"))...)
 	errs = append(errs, validateAPI(&c.API, field.NewPath("api"))...)
-	if c.API.Port == c.Node.KubeletPort && c.API.Port != 0 {
+	if c.API.Port == c.Node.KubeletPort && c.API.Port != 0 && c.Runtime != RuntimeSimulated {
 		errs = append(errs, field.Invalid(field.NewPath("node", "kubeletPort"), c.Node.KubeletPort, "must differ from api.port"))
 	}
 	errs = append(errs, validateNetwork(&c.Network, field.NewPath("network"))...)

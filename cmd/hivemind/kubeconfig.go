@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	apiconfig "github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/pkg/config"
 	"github.com/hivemind-project/hivemind/pkg/kubeconfig"
 )
 
@@ -51,7 +52,7 @@ func mergeKubeconfig(con *console, cfg *apiconfig.Config, path string) error {
 	if err != nil {
 		return err
 	}
-	name := contextName(cfg)
+	name := contextName(con, cfg)
 	previous, err := file.Merge(admin, name)
 	if err != nil {
 		return err
@@ -63,8 +64,8 @@ func mergeKubeconfig(con *console, cfg *apiconfig.Config, path string) error {
 	return nil
 }
 
-func contextName(cfg *apiconfig.Config) string {
-	return kubeconfig.ContextName(cfg.DataDir, apiconfig.DefaultDataDir, cfg.ID())
+func contextName(con *console, cfg *apiconfig.Config) string {
+	return kubeconfig.ContextName(cfg.DataDir, config.DefaultDataDir(con.environ), cfg.ID())
 }
 
 func explainKubeconfig(c *cluster, err error) error {

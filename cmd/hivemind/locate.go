@@ -27,8 +27,9 @@ func locate(flags *pflag.FlagSet) {
 // cluster is the one that the command line points to.
 type cluster struct {
 	*apiconfig.Config
-	pid    int            // of hivemindd; 0 where it does not run
-	status *daemon.Status // nil where nothing was ever started since boot
+	pid     int            // of hivemindd; 0 where it does not run
+	status  *daemon.Status // nil where nothing was ever started since boot
+	unnamed string         // the data directory of the cluster that is meant where none is named
 }
 
 // findCluster says what there is of the cluster that cmd points to.
@@ -37,10 +38,10 @@ func findCluster(con *console, cmd *cobra.Command) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lookAt(cfg)
+	return lookAt(con, cfg)
 }
 
-func lookAt(cfg *apiconfig.Config) (*cluster, error) {
+func lookAt(con *console, cfg *apiconfig.Config) (*cluster, error) {
 	pid, err := daemon.Running(cfg.RunDir())
 	if err != nil {
 		return nil, err
@@ -52,12 +53,12 @@ func lookAt(cfg *apiconfig.Config) (*cluster, error) {
 	if status != nil && pid != 0 && status.PID != pid {
 		status = nil // of an earlier run
 	}
-	return &cluster{Config: cfg, pid: pid, status: status}, nil
+	return &cluster{Config: cfg, pid: pid, status: status, unnamed: config.DefaultDataDir(con.environ)}, nil
 }
 
 // again is how a person names this cluster in another command.
 func (c *cluster) again(verb string) string {
-	if c.DataDir == apiconfig.DefaultDataDir {
+	if c.DataDir == c.unnamed {
 		return "hivemind " + verb
 	}
 	return "hivemind " + verb + " --data-dir " + c.DataDir

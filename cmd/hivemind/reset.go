@@ -162,5 +162,5 @@ func forgetKubeconfig(con *console, cfg *apiconfig.Config) error {
 	if err != nil {
 		return err
 	}
-	return file.Remove(admin, contextName(cfg))
+	return file.Remove(admin, contextName(con, cfg))
 }

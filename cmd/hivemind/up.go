@@ -60,7 +60,7 @@ a variable, and a variable over the file.`,
 
 // up takes a cluster from nothing, or from anything in between, to ready.
 func up(ctx context.Context, con *console, cfg *apiconfig.Config, opts upOptions) error {
-	c, err := lookAt(cfg)
+	c, err := lookAt(con, cfg)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func alreadyUp(ctx context.Context, con *console, c *cluster, opts upOptions) er
 			return fmt.Errorf("the cluster in %s has been starting as process %d and is not ready: %w\nNext: %s", c.DataDir, pid, ctx.Err(), c.again("logs"))
 		case <-time.After(20 * time.Millisecond):
 		}
-		now, err := lookAt(c.Config)
+		now, err := lookAt(con, c.Config)
 		if err != nil {
 			return err
 		}
@@ -183,7 +183,7 @@ func nodePrograms(cfg *apiconfig.Config) []string {
 
 // welcome puts the cluster into the person's kubeconfig and says what to do next.
 func welcome(con *console, c *cluster, took time.Duration, opts upOptions) error {
-	now, err := lookAt(c.Config)
+	now, err := lookAt(con, c.Config)
 	if err != nil {
 		return err
 	}
@@ -226,7 +226,7 @@ func printNext(con *console, commands [][2]string) {
 
 // kubectl is how a person calls kubectl for this cluster.
 func (c *cluster) kubectl(args string) string {
-	if c.DataDir == apiconfig.DefaultDataDir {
+	if c.DataDir == c.unnamed {
 		return "hivemind kubectl " + args
 	}
 	return "hivemind --data-dir " + c.DataDir + " kubectl " + args

@@ -52,11 +52,13 @@ func (b *Builder) Container(in Input) (*runtimeapi.ContainerConfig, error) {
 		security.NamespaceOptions.Pid = runtimeapi.NamespaceMode_TARGET
 		security.NamespaceOptions.TargetId = in.TargetID
 	}
-	if err := os.MkdirAll(filepath.Join(b.LogDir(pod), c.Name), 0o755); err != nil {
-		return nil, fmt.Errorf("create container log directory for container %s failed: %w", c.Name, err)
+	if b.PodLogDir != "" {
+		if err := os.MkdirAll(filepath.Join(b.LogDir(pod), c.Name), 0o755); err != nil {
+			return nil, fmt.Errorf("create container log directory for container %s failed: %w", c.Name, err)
+		}
 	}
 	mounts := in.Mounts
-	if c.TerminationMessagePath != "" {
+	if c.TerminationMessagePath != "" && b.RootDir != "" {
 		message, err := b.messageMount(pod, c, in.RestartCount)
 		if err != nil {
 			return nil, err
@@ -71,7 +73,7 @@ func (b *Builder) Container(in Input) (*runtimeapi.ContainerConfig, error) {
 		Args:        expandAll(c.Args, lookup),
 		WorkingDir:  c.WorkingDir,
 		Labels:      containerLabels(pod, c),
-		Annotations: annotations(in),
+		Annotations: Annotations(in),
 		Mounts:      mounts,
 		LogPath:     LogPath(c.Name, in.RestartCount),
 		Stdin:       c.Stdin,
@@ -154,8 +156,8 @@ func containerLabels(pod *v1.Pod, c *v1.Container) map[string]string {
 	}
 }
 
-// annotations keep with the container what a restarted agent needs to know of it.
-func annotations(in Input) map[string]string {
+// Annotations keep with the container what a restarted agent needs to know of it: its kind, its restarts, what it was given.
+func Annotations(in Input) map[string]string {
 	a := map[string]string{
 		pleg.AnnotationHash:                     Hash(in.Container),
 		pleg.AnnotationRestartCount:             strconv.Itoa(in.RestartCount),

@@ -60,7 +60,7 @@ func (b *Builder) Mounts(pod *v1.Pod, c *v1.Container, podIPs []string, env []en
 		}
 		mounts = append(mounts, mount)
 	}
-	if !ownHosts && (len(podIPs) > 0 || pod.Spec.HostNetwork) {
+	if !ownHosts && b.RootDir != "" && (len(podIPs) > 0 || pod.Spec.HostNetwork) {
 		hosts, err := b.hostsMount(pod, podIPs)
 		if err != nil {
 			return nil, err

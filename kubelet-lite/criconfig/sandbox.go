@@ -22,7 +22,9 @@ import (
 
 // Builder builds configurations for the pods of one node.
 type Builder struct {
-	RootDir        string // pods' own files are in <RootDir>/pods/<uid>
+	// RootDir has pods' own files in <RootDir>/pods/<uid>. Where it and PodLogDir are empty there are no files: no log directories, hosts
+	// files and termination messages are made.
+	RootDir        string
 	PodLogDir      string
 	Resolver       *podnet.Resolver
 	MemoryCapacity int64 // bytes
@@ -40,8 +42,11 @@ func (b *Builder) PodDir(pod *v1.Pod) string {
 	return filepath.Join(b.RootDir, "pods", string(pod.UID))
 }
 
-// LogDir is where a pod's container logs are; the name is part of the CRI's contract with log collectors.
+// LogDir is where a pod's container logs are, if they are in files; the name is part of the CRI's contract with log collectors.
 func (b *Builder) LogDir(pod *v1.Pod) string {
+	if b.PodLogDir == "" {
+		return ""
+	}
 	return filepath.Join(b.PodLogDir, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
 }
 

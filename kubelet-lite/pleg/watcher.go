@@ -38,9 +38,23 @@ func NewWatcher(runtime internalapi.RuntimeService, cache *Cache, changed func(t
 	return &Watcher{runtime: runtime, cache: cache, changed: changed, lastOK: health}
 }
 
+// Subscriber is a runtime in this process, whose events cannot be lost: it needs neither a stream nor relists.
+type Subscriber interface {
+	// Subscribe has tell called for every event, by whoever caused it and before that returns.
+	Subscribe(tell func(*runtimeapi.ContainerEventResponse)) (cancel func())
+}
+
 // Run follows the runtime's events until ctx ends. On every (re)connection, and once a minute, everything is listed anew.
 func (w *Watcher) Run(ctx context.Context) {
 	logger := klog.FromContext(ctx)
+	if s, ok := w.runtime.(Subscriber); ok {
+		defer s.Subscribe(func(event *runtimeapi.ContainerEventResponse) { w.apply(ctx, event) })()
+		if err := w.Relist(ctx); err != nil {
+			logger.Error(err, "Containers cannot be listed")
+		}
+		<-ctx.Done()
+		return
+	}
 	for ctx.Err() == nil {
 		err := w.follow(ctx)
 		if ctx.Err() != nil {

@@ -17,7 +17,6 @@ import (
 	"github.com/hivemind-project/hivemind/kubelet-lite/criconfig"
 	"github.com/hivemind-project/hivemind/kubelet-lite/envvars"
 	"github.com/hivemind-project/hivemind/kubelet-lite/images"
-	"github.com/hivemind-project/hivemind/kubelet-lite/lifecycle"
 	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
 	"github.com/hivemind-project/hivemind/kubelet-lite/prober"
 	"github.com/hivemind-project/hivemind/kubelet-lite/status"
@@ -46,6 +45,11 @@ type Cgroups interface {
 	Remove(podUID types.UID) error
 }
 
+// Hooks runs one hook of a container to its end; lifecycle.Runner does. The error is what the container's status may show.
+type Hooks interface {
+	Run(ctx context.Context, pod *v1.Pod, container *v1.Container, containerID, podIP string, handler *v1.LifecycleHandler) error
+}
+
 // Deps is what the pods' workers work with.
 type Deps struct {
 	Client      kubernetes.Interface
@@ -62,13 +66,15 @@ type Deps struct {
 	Builder        *criconfig.Builder
 	Env            *envvars.Resolver
 	Prober         *prober.Manager
-	Hooks          *lifecycle.Runner
+	Hooks          Hooks
 	Status         *status.Manager
 	Recorder       record.EventRecorder
 	HostIPs        []string
 	Clock          clock.WithDelayedExecution
 	// Parallel bounds how many pods are started, and how many stopped, at once. The runtime gains nothing from more.
 	Parallel int
+	// Turns bounds, by its capacity, how many deletions are sent at once by all who share it; nil sets no bound.
+	Turns chan struct{}
 }
 
 // Back-off of containers that keep ending.

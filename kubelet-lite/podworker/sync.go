@@ -25,9 +25,10 @@ const refreshPeriod = 60 * time.Second
 
 // sync brings a living pod closer to its spec.
 func (w *worker) sync(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) time.Duration {
-	if w.registered != pod && w.m.Objects != nil {
+	defer w.start()()
+	if w.m.Objects != nil && !w.registered.is(pod) {
 		w.m.Objects.Register(pod)
-		w.registered = pod
+		w.registered = shapeOf(pod)
 	}
 	// Between a container that was stopped because its definition changed and the next, which is there in a moment, nothing is said:
 	// the pod would not be ready for that moment, and no update of it is worth that.
@@ -140,7 +141,7 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 	if volumes == nil {
 		volumes = map[string]volume.Mounted{}
 	}
-	w.volumes, w.refreshed, w.written = volumes, w.m.Clock.Now(), pod
+	w.volumes, w.refreshed, w.written = volumes, w.m.Clock.Now(), shapeOf(pod)
 	maps.DeleteFunc(w.told, func(kind, _ string) bool { return strings.HasPrefix(kind, "FailedMount") })
 	return nil
 }
@@ -149,7 +150,7 @@ func (w *worker) mountEvents(pod *v1.Pod, err error) {
 	failed := volume.Errors(err)
 	for _, e := range failed {
 		if key := "FailedMount " + e.Volume; w.told[key] != e.Error() {
-			w.told[key] = e.Error()
+			put(&w.told, key, e.Error())
 			w.m.Recorder.Event(pod, v1.EventTypeWarning, "FailedMount", e.Error())
 		}
 	}
@@ -224,7 +225,7 @@ func (w *worker) kill(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod, k kil
 		grace = *k.grace
 	}
 	if k.restart {
-		w.force[k.spec.Name] = true
+		put(&w.force, k.spec.Name, true)
 	}
 	w.stopContainer(ctx, pod, runtime, k.container, k.spec, k.message, grace)
 }
@@ -265,6 +266,9 @@ func (w *worker) resize(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod, lis
 
 // refresh keeps mounted ConfigMaps, Secrets and tokens up to date.
 func (w *worker) refresh(ctx context.Context, pod *v1.Pod) time.Duration {
+	if w.m.Builder.RootDir == "" {
+		return 0 // nothing is written anywhere
+	}
 	if w.volumes == nil {
 		if len(w.m.Cache.Get(w.uid).Live()) == 0 || !hasProjected(pod) {
 			return 0
@@ -278,11 +282,10 @@ func (w *worker) refresh(ctx context.Context, pod *v1.Pod) time.Duration {
 		return 0
 	}
 	since := w.m.Clock.Since(w.refreshed)
-	same := w.written != nil && maps.Equal(w.written.Labels, pod.Labels) && maps.Equal(w.written.Annotations, pod.Annotations)
-	if since < refreshPeriod && same {
+	if since < refreshPeriod && w.written.is(pod) {
 		return refreshPeriod - since
 	}
-	w.refreshed, w.written = w.m.Clock.Now(), pod
+	w.refreshed, w.written = w.m.Clock.Now(), shapeOf(pod)
 	if err := w.m.Volumes.Refresh(ctx, pod); err != nil {
 		w.mountEvents(pod, err)
 	}

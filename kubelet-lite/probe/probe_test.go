@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package probe
+package probe_test
 
 import (
 	"context"
@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/hivemind-project/hivemind/kubelet-lite/probe"
 	"github.com/hivemind-project/hivemind/kubelet-lite/simulated"
 )
 
@@ -55,16 +56,16 @@ func TestHTTP(t *testing.T) {
 	for _, c := range []struct {
 		name, server, path string
 		scheme             v1.URIScheme
-		want               Outcome
+		want               probe.Outcome
 		output             string
 	}{
-		{"ok", plain.URL, "/ok", "", Success, ""},
-		{"ok over TLS", secure.URL, "/ok", v1.URISchemeHTTPS, Success, ""},
-		{"error", plain.URL, "/bad", "", Failure, "HTTP probe failed with statuscode: 500"},
-		{"missing", plain.URL, "/none?x=1", "", Failure, "HTTP probe failed with statuscode: 404"},
-		{"redirect away", plain.URL, "/away", "", Warning, "Probe terminated redirects"},
-		{"redirect here", plain.URL, "/here", "", Failure, "HTTP probe failed with statuscode: 500"},
-		{"nothing listens", "http://127.0.0.1:1", "/", "", Failure, "connection refused"},
+		{"ok", plain.URL, "/ok", "", probe.Success, ""},
+		{"ok over TLS", secure.URL, "/ok", v1.URISchemeHTTPS, probe.Success, ""},
+		{"error", plain.URL, "/bad", "", probe.Failure, "HTTP probe failed with statuscode: 500"},
+		{"missing", plain.URL, "/none?x=1", "", probe.Failure, "HTTP probe failed with statuscode: 404"},
+		{"redirect away", plain.URL, "/away", "", probe.Warning, "Probe terminated redirects"},
+		{"redirect here", plain.URL, "/here", "", probe.Failure, "HTTP probe failed with statuscode: 500"},
+		{"nothing listens", "http://127.0.0.1:1", "/", "", probe.Failure, "connection refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			target, err := url.Parse(c.server)
@@ -73,7 +74,7 @@ func TestHTTP(t *testing.T) {
 			}
 			container := &v1.Container{Ports: []v1.ContainerPort{{Name: "web", ContainerPort: int32(portOf(t, target.Host))}}}
 			spec := &v1.Probe{TimeoutSeconds: 5, ProbeHandler: v1.ProbeHandler{HTTPGet: &v1.HTTPGetAction{Path: c.path, Port: intstr.FromString("web"), Scheme: c.scheme, HTTPHeaders: headers}}}
-			got, output, err := New(nil, "1.37").Probe(context.Background(), spec, container, "", "127.0.0.1")
+			got, output, err := probe.New(nil, "1.37").Probe(context.Background(), spec, container, "", "127.0.0.1")
 			if err != nil || got != c.want || !strings.Contains(output, c.output) {
 				t.Errorf("outcome %v, %q, %v", got, output, err)
 			}
@@ -83,7 +84,7 @@ func TestHTTP(t *testing.T) {
 
 func TestUnknownPort(t *testing.T) {
 	spec := &v1.Probe{ProbeHandler: v1.ProbeHandler{TCPSocket: &v1.TCPSocketAction{Port: intstr.FromString("none")}}}
-	if _, _, err := New(nil, "1.37").Probe(context.Background(), spec, &v1.Container{}, "", "127.0.0.1"); err == nil {
+	if _, _, err := probe.New(nil, "1.37").Probe(context.Background(), spec, &v1.Container{}, "", "127.0.0.1"); err == nil {
 		t.Error("a port that does not exist was probed")
 	}
 }
@@ -95,8 +96,8 @@ func TestTCP(t *testing.T) {
 	}
 	port := portOf(t, listener.Addr().String())
 	spec := &v1.Probe{TimeoutSeconds: 5, ProbeHandler: v1.ProbeHandler{TCPSocket: &v1.TCPSocketAction{Port: intstr.FromInt32(int32(port))}}}
-	for _, want := range []Outcome{Success, Failure} {
-		if got, output, err := New(nil, "1.37").Probe(context.Background(), spec, &v1.Container{}, "", "127.0.0.1"); err != nil || got != want {
+	for _, want := range []probe.Outcome{probe.Success, probe.Failure} {
+		if got, output, err := probe.New(nil, "1.37").Probe(context.Background(), spec, &v1.Container{}, "", "127.0.0.1"); err != nil || got != want {
 			t.Errorf("outcome %v, %q, %v; want %v", got, output, err, want)
 		}
 		listener.Close()
@@ -121,16 +122,16 @@ func TestGRPC(t *testing.T) {
 	for _, c := range []struct {
 		service string
 		port    int32
-		want    Outcome
+		want    probe.Outcome
 		output  string
 	}{
-		{"", port, Success, "service healthy"},
-		{"down", port, Failure, `service unhealthy (responded with "NOT_SERVING")`},
-		{"unknown", port, Failure, "health rpc probe failed"},
-		{"", 1, Failure, "failed to connect service"},
+		{"", port, probe.Success, "service healthy"},
+		{"down", port, probe.Failure, `service unhealthy (responded with "NOT_SERVING")`},
+		{"unknown", port, probe.Failure, "health rpc probe failed"},
+		{"", 1, probe.Failure, "failed to connect service"},
 	} {
 		spec := &v1.Probe{TimeoutSeconds: 5, ProbeHandler: v1.ProbeHandler{GRPC: &v1.GRPCAction{Port: c.port, Service: &c.service}}}
-		got, output, err := New(nil, "1.37").Probe(context.Background(), spec, &v1.Container{}, "", "127.0.0.1")
+		got, output, err := probe.New(nil, "1.37").Probe(context.Background(), spec, &v1.Container{}, "", "127.0.0.1")
 		if err != nil || got != c.want || !strings.Contains(output, c.output) {
 			t.Errorf("service %q: outcome %v, %q, %v", c.service, got, output, err)
 		}
@@ -158,14 +159,14 @@ func TestExec(t *testing.T) {
 		t.Fatal(err)
 	}
 	container := &v1.Container{Env: []v1.EnvVar{{Name: "HOW", Value: "broken"}}}
-	for arg, want := range map[string]Outcome{"x": Success, "$(HOW)": Failure} {
+	for arg, want := range map[string]probe.Outcome{"x": probe.Success, "$(HOW)": probe.Failure} {
 		spec := &v1.Probe{ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{Command: []string{"check", arg}}}}
-		if got, output, err := New(runtime, "1.37").Probe(ctx, spec, container, id, ""); err != nil || got != want {
+		if got, output, err := probe.New(runtime, "1.37").Probe(ctx, spec, container, id, ""); err != nil || got != want {
 			t.Errorf("%s: outcome %v, %q, %v", arg, got, output, err)
 		}
 	}
 	spec := &v1.Probe{ProbeHandler: v1.ProbeHandler{Exec: &v1.ExecAction{Command: []string{"check", "x"}}}}
-	if _, _, err := New(runtime, "1.37").Probe(ctx, spec, container, "none", ""); err == nil {
+	if _, _, err := probe.New(runtime, "1.37").Probe(ctx, spec, container, "none", ""); err == nil {
 		t.Error("a container that does not exist was probed")
 	}
 }
@@ -174,7 +175,7 @@ func TestHookFallsBackToHTTP(t *testing.T) {
 	called := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { called <- r.Header.Get("Authorization") }))
 	defer server.Close()
-	p := New(nil, "1.37")
+	p := probe.New(nil, "1.37")
 	target, err := url.Parse(server.URL)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package prober keeps asking containers how they are. While a container with probes runs, one goroutine a probe asks at the
+// Package prober keeps asking containers how they are. While a container with probes runs, one timer a probe has it asked at the
 // probe's period; results are kept by container, and a pod is told only when one changes. A startup probe runs
 // alone, and the others begin when it has succeeded.
 package prober
@@ -57,15 +57,39 @@ type Manager struct {
 }
 
 type state struct {
-	target   Target
-	life     context.Context // of all its probes
+	pod      types.UID
+	target   Target          // where it has probes
+	life     context.Context // of all its probes; nil where it has none
 	cancel   context.CancelFunc
 	alive    context.Context // of those that end before the rest when the pod terminates
 	quiesce  context.CancelFunc
+	probes   []*repeated
 	ready    bool
 	started  bool
 	liveness bool // false: failed
 	startup  bool // false: failed
+}
+
+// stop ends all probes; the manager's lock is held.
+func (s *state) stop() {
+	if s.cancel != nil {
+		s.cancel()
+	}
+	for _, p := range s.probes {
+		p.timer.Stop()
+	}
+}
+
+// repeated is one probe of one container. Between two asks it is a timer.
+type repeated struct {
+	m      *Manager
+	s      *state
+	ctx    context.Context
+	kind   Kind
+	spec   *v1.Probe
+	timer  *time.Timer
+	last   probe.Outcome
+	streak int32
 }
 
 // NewManager returns a manager that calls changed when a pod's result has.
@@ -81,26 +105,31 @@ func (m *Manager) Start(ctx context.Context, t Target) {
 	if _, ok := m.targets[t.ID]; ok {
 		return
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	alive, quiesce := context.WithCancel(ctx)
-	s := &state{target: t, life: ctx, cancel: cancel, alive: alive, quiesce: quiesce, liveness: true, startup: true}
+	s := &state{liveness: true, startup: true}
 	s.started = c.StartupProbe == nil || t.WasStarted
 	s.ready = c.ReadinessProbe == nil || t.WasReady
 	m.targets[t.ID] = s
+	if c.StartupProbe == nil && c.LivenessProbe == nil && c.ReadinessProbe == nil {
+		s.pod = t.Pod.UID
+		return
+	}
+	s.pod, s.target = t.Pod.UID, t
+	s.life, s.cancel = context.WithCancel(ctx)
+	s.alive, s.quiesce = context.WithCancel(s.life)
 	if c.StartupProbe != nil && !s.started {
-		go m.run(alive, s, Startup, c.StartupProbe)
+		m.repeat(s.alive, s, Startup, c.StartupProbe)
 		return
 	}
 	m.probeStarted(s)
 }
 
-// probeStarted begins the probes of a container that has started.
+// probeStarted begins the probes of a container that has started; the lock is held.
 func (m *Manager) probeStarted(s *state) {
 	if p := s.target.Container.LivenessProbe; p != nil {
-		go m.run(s.alive, s, Liveness, p)
+		m.repeat(s.alive, s, Liveness, p)
 	}
 	if p := s.target.Container.ReadinessProbe; p != nil {
-		go m.run(s.life, s, Readiness, p)
+		m.repeat(s.life, s, Readiness, p)
 	}
 }
 
@@ -134,7 +163,7 @@ func (m *Manager) Quiesce(uid types.UID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.targets {
-		if s.target.Pod.UID == uid {
+		if s.pod == uid && s.quiesce != nil {
 			s.quiesce()
 		}
 	}
@@ -145,7 +174,7 @@ func (m *Manager) Stop(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if s, ok := m.targets[id]; ok {
-		s.cancel()
+		s.stop()
 		delete(m.targets, id)
 	}
 }
@@ -155,10 +184,20 @@ func (m *Manager) StopPod(uid types.UID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for id, s := range m.targets {
-		if s.target.Pod.UID == uid {
-			s.cancel()
+		if s.pod == uid {
+			s.stop()
 			delete(m.targets, id)
 		}
+	}
+}
+
+// Close ends all probes.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, s := range m.targets {
+		s.stop()
+		delete(m.targets, id)
 	}
 }
 
@@ -169,42 +208,49 @@ func (m *Manager) read(id string, get func(*state) bool) bool {
 	return ok && get(s)
 }
 
-// run asks until the container is stopped, or the probe has said its last word.
-func (m *Manager) run(ctx context.Context, s *state, kind Kind, spec *v1.Probe) {
-	period := time.Duration(max(spec.PeriodSeconds, 1)) * time.Second
+// repeat begins to ask, until the container is stopped or the probe has said its last word; the lock is held.
+func (m *Manager) repeat(ctx context.Context, s *state, kind Kind, spec *v1.Probe) {
+	p := &repeated{m: m, s: s, ctx: ctx, kind: kind, spec: spec}
 	wait := time.Until(s.target.StartedAt.Add(time.Duration(spec.InitialDelaySeconds) * time.Second))
 	if age := time.Since(s.target.StartedAt); age > time.Minute {
-		wait = rand.N(period) // found running: after a restart of the agent not all are asked at once
+		wait = rand.N(p.period()) // found running: after a restart of the agent not all are asked at once
 	}
-	timer := time.NewTimer(max(wait, 0))
-	defer timer.Stop()
-	var last probe.Outcome
-	streak := int32(0)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-		timer.Reset(period)
-		outcome, err := m.ask(ctx, s, kind, spec)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			continue
-		}
-		if outcome != last || streak == 0 {
-			last, streak = outcome, 0
-		}
-		streak++
-		if (outcome == probe.Failure && streak < spec.FailureThreshold) || (outcome == probe.Success && streak < spec.SuccessThreshold) {
-			continue
-		}
-		if done := m.record(s, kind, outcome == probe.Success); done {
-			return
-		}
+	p.timer = time.AfterFunc(max(wait, 0), p.ask)
+	s.probes = append(s.probes, p)
+}
+
+func (p *repeated) period() time.Duration {
+	return time.Duration(max(p.spec.PeriodSeconds, 1)) * time.Second
+}
+
+// ask asks once, a period after the time before however long that took.
+func (p *repeated) ask() {
+	next := time.Now().Add(p.period())
+	if p.ctx.Err() != nil {
+		return
 	}
+	outcome, err := p.m.ask(p.ctx, p.s, p.kind, p.spec)
+	if p.ctx.Err() != nil || (err == nil && p.take(outcome)) {
+		return
+	}
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	if p.ctx.Err() == nil {
+		p.timer.Reset(max(time.Until(next), 0))
+	}
+}
+
+// take counts an outcome, and records it once there have been as many of its kind as the probe wants. done means that there is nothing
+// more to ask.
+func (p *repeated) take(outcome probe.Outcome) (done bool) {
+	if outcome != p.last || p.streak == 0 {
+		p.last, p.streak = outcome, 0
+	}
+	p.streak++
+	if (outcome == probe.Failure && p.streak < p.spec.FailureThreshold) || (outcome == probe.Success && p.streak < p.spec.SuccessThreshold) {
+		return false
+	}
+	return p.m.record(p.s, p.kind, outcome == probe.Success)
 }
 
 // ask runs the probe, again where it could not be run, and tells of what is worth an event.
@@ -256,7 +302,7 @@ func (m *Manager) record(s *state, kind Kind, ok bool) (done bool) {
 	}
 	m.mu.Unlock()
 	if changed {
-		m.changed(s.target.Pod.UID)
+		m.changed(s.pod)
 	}
 	return done
 }

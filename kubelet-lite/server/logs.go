@@ -40,11 +40,6 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	status, err := s.Runtime.ContainerStatus(r.Context(), c.Id, false)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
 	out := &flusher{w: w}
 	stdout, stderr := io.Writer(out), io.Writer(out)
 	if opts.Stream != nil {
@@ -61,10 +56,22 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		out.flush()
 	}
-	err = logs.ReadLogs(r.Context(), status.GetStatus().GetLogPath(), c.Id, readOptions(opts, time.Now()), s.Runtime, stdout, stderr)
+	err = s.readLogs(r.Context(), c.Id, readOptions(opts, time.Now()), stdout, stderr)
 	if err != nil && !errors.Is(err, context.Canceled) && !out.written && !opts.Follow {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 	}
+}
+
+// readLogs has the log read where it is: in files, or in the runtime.
+func (s *Server) readLogs(ctx context.Context, id string, opts *logs.LogOptions, stdout, stderr io.Writer) error {
+	if r, ok := s.Runtime.(InProcess); ok {
+		return r.ReadLogs(ctx, id, *opts, stdout, stderr)
+	}
+	status, err := s.Runtime.ContainerStatus(ctx, id, false)
+	if err != nil {
+		return err
+	}
+	return logs.ReadLogs(ctx, status.GetStatus().GetLogPath(), id, opts, s.Runtime, stdout, stderr)
 }
 
 // logOptions reads PodLogOptions as query parameters; tail is what old clients call tailLines.

@@ -25,6 +25,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	cri "k8s.io/cri-api/pkg/apis"
+	"k8s.io/cri-client/pkg/logs"
 	"k8s.io/klog/v2"
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 )
@@ -40,6 +41,16 @@ type Stats interface {
 	Summary(ctx context.Context) (*stats.Summary, error)
 }
 
+// InProcess is a runtime in this process that has neither log files nor a streaming server of its own; simulated.Runtime is one.
+type InProcess interface {
+	// ReadLogs writes a container's log, and follows it if asked to, until the container or ctx ends.
+	ReadLogs(ctx context.Context, id string, opts logs.LogOptions, stdout, stderr io.Writer) error
+	// ExecInContainer runs a command to its end. An error that is a utilexec.ExitError has the exit code.
+	ExecInContainer(ctx context.Context, id string, command []string, stdin io.Reader, stdout, stderr io.Writer, tty bool) error
+	// AttachToContainer shows what a container writes, until it or ctx ends.
+	AttachToContainer(ctx context.Context, id string, stdout io.Writer) error
+}
+
 // Options are what a server needs. Those that may be nil say so.
 type Options struct {
 	NodeName  string
@@ -50,7 +61,7 @@ type Options struct {
 	// Client asks the API server who a token is and what a user may: rights on tokenreviews and subjectaccessreviews.
 	Client  kubernetes.Interface
 	Pods    Pods
-	Runtime cri.RuntimeService
+	Runtime cri.RuntimeService // which may be InProcess
 	Stats   Stats
 	// Healthy returns an error when the agent is stuck; may be nil.
 	Healthy func() error
@@ -84,16 +95,19 @@ func New(o Options) *Server {
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       4 * time.Minute,
 		ErrorLog:          noise,
-		TLSConfig: &tls.Config{
-			MinVersion: tls.VersionTLS12,
-			ClientAuth: tls.VerifyClientCertIfGiven,
-			ClientCAs:  o.ClientCAs,
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-				return o.Certificate()
-			},
-		},
+		TLSConfig:         TLSConfig(o.Certificate, o.ClientCAs),
 	}
 	return s
+}
+
+// TLSConfig is what the API is served with: a client may show a certificate, or a token later on.
+func TLSConfig(certificate func() (*tls.Certificate, error), clients *x509.CertPool) *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		ClientAuth:     tls.VerifyClientCertIfGiven,
+		ClientCAs:      clients,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate() },
+	}
 }
 
 // Start listens on every address and serves. The context bounds the start alone.

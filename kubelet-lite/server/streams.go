@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/proxy"
 	translate "k8s.io/apiserver/pkg/util/proxy"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -35,6 +36,10 @@ func readStreamOptions(q url.Values) (streamOptions, error) {
 
 // exec runs a command in a running container with its streams upgraded to SPDY or WebSocket.
 func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
+	if in, ok := s.Runtime.(InProcess); ok {
+		s.execInProcess(w, r, in)
+		return
+	}
 	s.stream(w, r, func(id string, _ bool, o streamOptions) (string, error) {
 		resp, err := s.Runtime.Exec(r.Context(), &runtimeapi.ExecRequest{
 			ContainerId: id, Cmd: r.URL.Query()["command"], Stdin: o.stdin, Stdout: o.stdout, Stderr: o.stderr, Tty: o.tty})
@@ -44,6 +49,10 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 
 // attach connects to the streams of a container's first process, with a terminal if that has one.
 func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
+	if in, ok := s.Runtime.(InProcess); ok {
+		s.attachInProcess(w, r, in)
+		return
+	}
 	s.stream(w, r, func(id string, tty bool, o streamOptions) (string, error) {
 		resp, err := s.Runtime.Attach(r.Context(), &runtimeapi.AttachRequest{
 			ContainerId: id, Stdin: o.stdin, Stdout: o.stdout, Stderr: o.stderr && !tty, Tty: tty})
@@ -51,23 +60,29 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (s *Server) stream(w http.ResponseWriter, r *http.Request, ask func(id string, tty bool, o streamOptions) (string, error)) {
+// streamed finds the running container that a request for streams is about; ok is false where it has been answered.
+func (s *Server) streamed(w http.ResponseWriter, r *http.Request) (pod *v1.Pod, id string, o streamOptions, ok bool) {
 	o, err := readStreamOptions(r.URL.Query())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+		return nil, "", o, false
 	}
-	pod := s.pod(w, r)
-	if pod == nil {
-		return
+	if pod = s.pod(w, r); pod == nil {
+		return nil, "", o, false
 	}
-	name := r.PathValue("container")
-	id, err := s.runningContainer(r, pod.UID, name)
-	if err != nil {
+	if id, err = s.runningContainer(r, pod.UID, r.PathValue("container")); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return nil, "", o, false
+	}
+	return pod, id, o, true
+}
+
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, ask func(id string, tty bool, o streamOptions) (string, error)) {
+	pod, id, o, ok := s.streamed(w, r)
+	if !ok {
 		return
 	}
-	tty, _ := hasContainer(pod, name)
+	tty, _ := hasContainer(pod, r.PathValue("container"))
 	target, err := ask(id, tty, o)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -7,21 +7,36 @@ import (
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
 )
 
-// GetContainerEvents sends events until ctx ends.
+// Subscribe has tell called for every event, by whoever caused it and before that returns.
+func (r *Runtime) Subscribe(tell func(*runtimeapi.ContainerEventResponse)) (cancel func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listened++
+	id := r.listened
+	r.listeners[id] = tell
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.listeners, id)
+	}
+}
+
+// GetContainerEvents sends events until ctx ends. One who is in this process had better subscribe.
 func (r *Runtime) GetContainerEvents(ctx context.Context, events chan *runtimeapi.ContainerEventResponse,
 	connected func(runtimeapi.RuntimeService_GetContainerEventsClient)) error {
 	// A queue of our own, so that a slow reader holds up nobody: like a real runtime, the newest are dropped when it is full.
 	queue := make(chan *runtimeapi.ContainerEventResponse, 4096)
-	r.mu.Lock()
-	r.listeners[queue] = ctx
-	r.mu.Unlock()
-	defer func() {
-		r.mu.Lock()
-		delete(r.listeners, queue)
-		r.mu.Unlock()
-	}()
+	cancel := r.Subscribe(func(event *runtimeapi.ContainerEventResponse) {
+		select {
+		case queue <- event:
+		default:
+		}
+	})
+	defer cancel()
 	if connected != nil {
 		connected(nil)
 	}
@@ -39,22 +54,32 @@ func (r *Runtime) GetContainerEvents(ctx context.Context, events chan *runtimeap
 	}
 }
 
-// emit tells every listener; the lock is held.
-func (r *Runtime) emit(sandboxID, id string, kind runtimeapi.ContainerEventType) {
-	if len(r.listeners) == 0 {
-		return
-	}
-	event := &runtimeapi.ContainerEventResponse{ContainerId: id, ContainerEventType: kind, CreatedAt: time.Now().UnixNano()}
-	if s, ok := r.sandboxes[sandboxID]; ok {
-		event.PodSandboxStatus = s.status
-	}
-	if c, ok := r.containers[id]; ok {
-		event.ContainersStatuses = []*runtimeapi.ContainerStatus{c.status}
-	}
-	for queue := range r.listeners {
-		select {
-		case queue <- event:
-		default:
+// emit tells every listener; the lock is not held.
+func (r *Runtime) emit(events ...*runtimeapi.ContainerEventResponse) {
+	for _, event := range events {
+		if event == nil {
+			continue
+		}
+		r.mu.Lock()
+		listeners := make([]func(*runtimeapi.ContainerEventResponse), 0, len(r.listeners))
+		for _, tell := range r.listeners {
+			listeners = append(listeners, tell)
+		}
+		r.mu.Unlock()
+		for _, tell := range listeners {
+			tell(event)
 		}
 	}
 }
+
+// sandboxEvent and containerEvent are called with the lock held.
+func sandboxEvent(s *sandbox, kind runtimeapi.ContainerEventType) *runtimeapi.ContainerEventResponse {
+	return &runtimeapi.ContainerEventResponse{ContainerId: s.id, ContainerEventType: kind, CreatedAt: time.Now().UnixNano(), PodSandboxStatus: s.status()}
+}
+
+func containerEvent(c *container, kind runtimeapi.ContainerEventType) *runtimeapi.ContainerEventResponse {
+	return &runtimeapi.ContainerEventResponse{ContainerId: c.id, ContainerEventType: kind, CreatedAt: time.Now().UnixNano(), PodSandboxStatus: c.box.status(),
+		ContainersStatuses: []*runtimeapi.ContainerStatus{c.status()}}
+}
+
+var _ pleg.Subscriber = (*Runtime)(nil)

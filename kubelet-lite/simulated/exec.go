@@ -3,7 +3,11 @@
 package simulated
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -12,103 +16,129 @@ import (
 	utilexec "k8s.io/utils/exec"
 )
 
-// ExecSync answers as Options.Exec says.
-func (r *Runtime) ExecSync(_ context.Context, id string, command []string, _ time.Duration) (stdout, stderr []byte, err error) {
-	r.mu.Lock()
-	c, ok := r.containers[id]
-	running := ok && c.status.State == runtimeapi.ContainerState_CONTAINER_RUNNING
-	r.mu.Unlock()
-	if !running {
-		return nil, nil, status.Errorf(codes.NotFound, "container %q is not running", id)
+// ExecSync answers as Options.Exec says, or runs the command in the shell.
+func (r *Runtime) ExecSync(ctx context.Context, id string, command []string, timeout time.Duration) (stdout, stderr []byte, err error) {
+	if _, err := r.where(id); err != nil {
+		return nil, nil, err
 	}
-	if r.options.Exec == nil {
-		return nil, nil, nil
+	if r.options.Exec != nil {
+		out, code := r.options.Exec(id, command)
+		return []byte(out), nil, exitError(code)
 	}
-	out, code := r.options.Exec(id, command)
-	if code != 0 {
-		return []byte(out), nil, utilexec.CodeExitError{Err: status.Errorf(codes.Unknown, "command exited with %d", code), Code: code}
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
 	}
-	return []byte(out), nil, nil
+	var out, errs bytes.Buffer
+	err = r.ExecInContainer(ctx, id, command, nil, &out, &errs, false)
+	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		err = status.Errorf(codes.DeadlineExceeded, "command %q timed out", command)
+	}
+	return out.Bytes(), errs.Bytes(), err
 }
 
-// ContainerStats reports a container that uses nothing.
-func (r *Runtime) ContainerStats(_ context.Context, id string) (*runtimeapi.ContainerStats, error) {
+// ExecInContainer runs a command in a running container: in the shell, if there is one. An error that is a utilexec.ExitError has the
+// command's exit code. The streams may be nil.
+func (r *Runtime) ExecInContainer(ctx context.Context, id string, command []string, stdin io.Reader, stdout, stderr io.Writer, tty bool) error {
+	at, err := r.where(id)
+	if err != nil || r.options.Shell == nil {
+		return err
+	}
+	if stdout == nil {
+		stdout = io.Discard
+	}
+	if stderr == nil {
+		stderr = stdout
+	}
+	// A command ends with its container. One that still waits for input ends when its streams are closed, which its caller does next.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan int, 1)
+	go func() { done <- r.options.Shell.run(ctx, at, command, stdin, stdout, stderr, tty) }()
+	select {
+	case code := <-done:
+		return exitError(code)
+	case <-at.exited:
+		return exitError(killed)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// place is where a command runs.
+type place struct {
+	pod, namespace, container string
+	ip                        string
+	exited                    <-chan struct{}
+}
+
+// where finds a running container.
+func (r *Runtime) where(id string) (place, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c, ok := r.containers[id]
-	if !ok {
-		return nil, status.Errorf(codes.NotFound, "container %q not found", id)
+	if !ok || c.state != runtimeapi.ContainerState_CONTAINER_RUNNING {
+		return place{}, status.Errorf(codes.NotFound, "container %q is not running", id)
 	}
-	return idle(c), nil
-}
-
-// ListContainerStats reports all running containers as using nothing.
-func (r *Runtime) ListContainerStats(_ context.Context, filter *runtimeapi.ContainerStatsFilter) ([]*runtimeapi.ContainerStats, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var list []*runtimeapi.ContainerStats
-	for id, c := range r.containers {
-		if c.status.State != runtimeapi.ContainerState_CONTAINER_RUNNING || (filter.GetId() != "" && filter.GetId() != id) ||
-			(filter.GetPodSandboxId() != "" && filter.GetPodSandboxId() != c.sandboxID) || !matches(filter.GetLabelSelector(), c.status.Labels) {
-			continue
-		}
-		list = append(list, idle(c))
+	at := place{pod: c.box.name, namespace: c.box.namespace, container: c.name, exited: c.ended()}
+	if c.box.ip.IsValid() {
+		at.ip = c.box.ip.String()
 	}
-	return list, nil
+	return at, nil
 }
 
-// PodSandboxStats reports a pod that uses nothing.
-func (r *Runtime) PodSandboxStats(_ context.Context, id string) (*runtimeapi.PodSandboxStats, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s, ok := r.sandboxes[id]
-	if !ok {
-		return nil, status.Errorf(codes.NotFound, "sandbox %q not found", id)
+func exitError(code int) error {
+	if code == 0 {
+		return nil
 	}
-	return &runtimeapi.PodSandboxStats{Attributes: &runtimeapi.PodSandboxAttributes{Id: id, Metadata: s.status.Metadata, Labels: s.status.Labels}}, nil
+	return utilexec.CodeExitError{Err: fmt.Errorf("command exited with %d", code), Code: code}
 }
 
-// ListPodSandboxStats reports nothing.
-func (r *Runtime) ListPodSandboxStats(context.Context, *runtimeapi.PodSandboxStatsFilter) ([]*runtimeapi.PodSandboxStats, error) {
-	return nil, nil
+// AttachToContainer shows what a container logs from now on, until it ends or ctx does. What is typed goes nowhere.
+func (r *Runtime) AttachToContainer(ctx context.Context, id string, stdout io.Writer) error {
+	if stdout == nil {
+		stdout = io.Discard
+	}
+	return r.ReadLogs(ctx, id, LogOptions{Follow: true}, stdout, io.Discard)
 }
 
-// ListMetricDescriptors reports none.
-func (r *Runtime) ListMetricDescriptors(context.Context) ([]*runtimeapi.MetricDescriptor, error) {
-	return nil, nil
-}
-
-// ListPodSandboxMetrics reports none.
-func (r *Runtime) ListPodSandboxMetrics(context.Context) ([]*runtimeapi.PodSandboxMetrics, error) {
-	return nil, nil
-}
-
-// ReopenContainerLog does nothing: a log is opened for each line.
+// ReopenContainerLog does nothing: a log is made up when it is read.
 func (r *Runtime) ReopenContainerLog(context.Context, string) error { return nil }
 
-// Exec needs a process.
+// Exec is for runtimes in another process: see ExecInContainer.
 func (r *Runtime) Exec(context.Context, *runtimeapi.ExecRequest) (*runtimeapi.ExecResponse, error) {
 	return nil, unsupported("exec")
 }
 
-// Attach needs a process.
+// Attach is for runtimes in another process: see AttachToContainer.
 func (r *Runtime) Attach(context.Context, *runtimeapi.AttachRequest) (*runtimeapi.AttachResponse, error) {
 	return nil, unsupported("attach")
 }
 
-// PortForward needs a process.
+// PortForward has nowhere to go: nothing listens.
 func (r *Runtime) PortForward(context.Context, *runtimeapi.PortForwardRequest) (*runtimeapi.PortForwardResponse, error) {
-	return nil, unsupported("port-forward")
+	return nil, status.Error(codes.Unimplemented, "port-forward: nothing listens in a simulated pod: the simulated runtime runs no processes")
 }
 
-// CheckpointContainer needs a process.
-func (r *Runtime) CheckpointContainer(context.Context, *runtimeapi.CheckpointContainerRequest) error {
-	return unsupported("checkpoint")
+// UpdateContainerResources accepts any resources of a container that is there.
+func (r *Runtime) UpdateContainerResources(_ context.Context, id string, _ *runtimeapi.ContainerResources) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.containers[id]; !ok {
+		return status.Errorf(codes.NotFound, "container %q not found", id)
+	}
+	return nil
 }
 
 // UpdatePodSandboxResources does nothing.
 func (r *Runtime) UpdatePodSandboxResources(context.Context, *runtimeapi.UpdatePodSandboxResourcesRequest) (*runtimeapi.UpdatePodSandboxResourcesResponse, error) {
 	return &runtimeapi.UpdatePodSandboxResourcesResponse{}, nil
+}
+
+// CheckpointContainer needs a process.
+func (r *Runtime) CheckpointContainer(context.Context, *runtimeapi.CheckpointContainerRequest) error {
+	return unsupported("checkpoint")
 }
 
 // CheckpointPod needs a process.
@@ -119,14 +149,4 @@ func (r *Runtime) CheckpointPod(context.Context, *runtimeapi.CheckpointPodReques
 // RestorePod needs a process.
 func (r *Runtime) RestorePod(context.Context, *runtimeapi.RestorePodRequest) (*runtimeapi.RestorePodResponse, error) {
 	return nil, unsupported("restore")
-}
-
-func idle(c *container) *runtimeapi.ContainerStats {
-	now := time.Now().UnixNano()
-	return &runtimeapi.ContainerStats{
-		Attributes:    &runtimeapi.ContainerAttributes{Id: c.status.Id, Metadata: c.status.Metadata, Labels: c.status.Labels, Annotations: c.status.Annotations},
-		Cpu:           &runtimeapi.CpuUsage{Timestamp: now, UsageCoreNanoSeconds: &runtimeapi.UInt64Value{}, UsageNanoCores: &runtimeapi.UInt64Value{}},
-		Memory:        &runtimeapi.MemoryUsage{Timestamp: now, WorkingSetBytes: &runtimeapi.UInt64Value{}},
-		WritableLayer: &runtimeapi.FilesystemUsage{Timestamp: now, UsedBytes: &runtimeapi.UInt64Value{}},
-	}
 }

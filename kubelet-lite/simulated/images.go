@@ -6,11 +6,18 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+const (
+	imageSize = 1 << 20 // bytes, of every image
+	// imageUser is whom images run as: not root, so that pods that must not run as root can be had.
+	imageUser = 65532
 )
 
 // Images is the runtime's image service: names without content.
@@ -26,48 +33,79 @@ func (i *Images) ListImages(context.Context, *runtimeapi.ImageFilter) ([]*runtim
 	i.runtime.mu.Lock()
 	defer i.runtime.mu.Unlock()
 	list := make([]*runtimeapi.Image, 0, len(i.runtime.images))
-	for _, image := range i.runtime.images {
-		list = append(list, image)
+	for name, id := range i.runtime.images {
+		list = append(list, image(name, id))
 	}
 	return list, nil
 }
 
-// ImageStatus returns one image, by name or by id.
+// ImageStatus returns one image, by name or by id. A pod whose pulls are to fail finds no image that others have pulled.
 func (i *Images) ImageStatus(_ context.Context, spec *runtimeapi.ImageSpec, _ bool) (*runtimeapi.ImageStatusResponse, error) {
+	if _, fails := (settings{annotations: spec.Annotations}).get(PullError); fails {
+		return &runtimeapi.ImageStatusResponse{}, nil
+	}
 	i.runtime.mu.Lock()
 	defer i.runtime.mu.Unlock()
-	if image, ok := i.runtime.images[spec.Image]; ok {
-		return &runtimeapi.ImageStatusResponse{Image: image}, nil
+	if id, ok := i.runtime.images[spec.Image]; ok {
+		return &runtimeapi.ImageStatusResponse{Image: image(spec.Image, id)}, nil
 	}
-	for _, image := range i.runtime.images {
-		if image.Id == spec.Image {
-			return &runtimeapi.ImageStatusResponse{Image: image}, nil
+	for name, id := range i.runtime.images {
+		if id == spec.Image {
+			return &runtimeapi.ImageStatusResponse{Image: image(name, id)}, nil
 		}
 	}
 	return &runtimeapi.ImageStatusResponse{}, nil
 }
 
 // PullImage records an image, unless it is one that cannot be pulled.
-func (i *Images) PullImage(_ context.Context, spec *runtimeapi.ImageSpec, _ *runtimeapi.AuthConfig, _ *runtimeapi.PodSandboxConfig) (string, error) {
-	i.runtime.mu.Lock()
-	defer i.runtime.mu.Unlock()
-	i.runtime.calls["PullImage"]++
-	if missing := i.runtime.options.Missing; missing != nil {
-		if err := missing(spec.Image); err != nil {
+func (i *Images) PullImage(ctx context.Context, spec *runtimeapi.ImageSpec, _ *runtimeapi.AuthConfig, pod *runtimeapi.PodSandboxConfig) (string, error) {
+	r := i.runtime
+	s := settings{annotations: pod.GetAnnotations()}
+	r.mu.Lock()
+	r.calls["PullImage"]++
+	id, present := r.images[spec.Image]
+	r.mu.Unlock()
+	if !present {
+		if err := pause(ctx, s.duration(PullDelay, r.options.PullDelay)); err != nil {
 			return "", err
 		}
 	}
-	id := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(spec.Image)))
-	i.runtime.images[spec.Image] = &runtimeapi.Image{Id: id, RepoTags: []string{spec.Image}, Size: 1 << 20, Spec: spec}
+	if err := r.unavailable(spec.Image, s); err != nil {
+		return "", err
+	}
+	if present {
+		return id, nil
+	}
+	id = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(spec.Image)))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.images[spec.Image] = id
 	return id, nil
+}
+
+// unavailable says why an image cannot be pulled: because the pod says so, or because no registry can have a name below .invalid
+// (RFC 6761).
+func (r *Runtime) unavailable(name string, s settings) error {
+	if why, ok := s.get(PullError); ok {
+		return status.Error(codes.Unknown, why)
+	}
+	if r.options.Missing != nil {
+		return r.options.Missing(name)
+	}
+	registry, _, _ := strings.Cut(name, "/")
+	host, _, _ := strings.Cut(registry, ":")
+	if strings.HasSuffix(host, ".invalid") {
+		return status.Errorf(codes.Unknown, "failed to pull and unpack image %q: failed to resolve reference %q: lookup %s: no such host", name, name, host)
+	}
+	return nil
 }
 
 // RemoveImage forgets an image.
 func (i *Images) RemoveImage(_ context.Context, spec *runtimeapi.ImageSpec) error {
 	i.runtime.mu.Lock()
 	defer i.runtime.mu.Unlock()
-	for name, image := range i.runtime.images {
-		if name == spec.Image || image.Id == spec.Image {
+	for name, id := range i.runtime.images {
+		if name == spec.Image || id == spec.Image {
 			delete(i.runtime.images, name)
 		}
 	}
@@ -83,6 +121,10 @@ func (i *Images) ImageFsInfo(context.Context) (*runtimeapi.ImageFsInfoResponse, 
 
 // Close ends nothing.
 func (i *Images) Close(context.Context) error { return nil }
+
+func image(name, id string) *runtimeapi.Image {
+	return &runtimeapi.Image{Id: id, RepoTags: []string{name}, Size: imageSize, Spec: &runtimeapi.ImageSpec{Image: name}, Uid: &runtimeapi.Int64Value{Value: imageUser}}
+}
 
 // unsupported is what calls answer that need a process.
 func unsupported(call string) error {

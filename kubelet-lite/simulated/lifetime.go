@@ -3,61 +3,98 @@
 package simulated
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
-
-	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
 )
 
-// Annotations of a pod that say how its containers behave here.
-const (
-	AnnotationRunFor   = "simulated.hivemind.io/run-for"   // a duration, after which its containers exit
-	AnnotationExitCode = "simulated.hivemind.io/exit-code" // with this code; default 0
-)
+// end is how a container ends by itself.
+type end struct {
+	after   time.Duration
+	at      int64 // nanoseconds since 1970, where it is not now
+	code    int32
+	reason  string
+	message string
+}
 
-// lifetime says whether a container ends by itself, when and how: as its pod's annotations say, else as its command does where
-// that is `sleep`, `true`, `false` or a shell's `exit`; init containers end at once, all others run until stopped.
-func lifetime(sandbox *runtimeapi.PodSandboxConfig, config *runtimeapi.ContainerConfig) (after time.Duration, code int32, ends bool) {
-	kind := config.Annotations[pleg.AnnotationKind]
-	if text := sandbox.GetAnnotations()[AnnotationRunFor]; text != "" && kind == "" {
-		if after, err := time.ParseDuration(text); err == nil {
-			code, _ := strconv.ParseInt(sandbox.GetAnnotations()[AnnotationExitCode], 10, 32)
-			return after, int32(code), true
+// kind of a container, as pleg.AnnotationKind has it.
+const kindInit = "init"
+
+const reasonOOM = "OOMKilled"
+
+// lifetime says whether a container ends by itself, when and how: as the pod's annotations say, else as its command does where that is
+// `sleep`, `true`, `false` or a shell's `exit`. Else init containers and those of a Job succeed at once, and all others run until
+// they are stopped.
+func (c *container) lifetime() (end, bool) {
+	s := c.settings()
+	runFor, code, crashes := s.ending(RunFor), s.ending(ExitCode), s.ending(Crashes)
+	e := end{reason: s.ending(ExitReason), message: s.ending(ExitMessage)}
+	times, err := strconv.Atoi(crashes)
+	switch done := crashes != "" && (err != nil || int(c.attempt) >= times); {
+	case runFor == Forever:
+		return end{}, false
+	case done, runFor == "" && code == "" && crashes == "" && e.reason == "":
+		natural := c.natural
+		if !done {
+			natural.message = e.message
 		}
+		return natural, c.brief
 	}
-	words := slices.Concat(config.Command, config.Args)
-	if len(words) == 3 && (strings.HasSuffix(words[0], "sh")) && words[1] == "-c" {
-		script := words[2]
-		for _, step := range strings.FieldsFunc(script, func(r rune) bool { return r == ';' || r == '&' || r == '\n' }) {
-			pause, result, known := command(strings.Fields(step))
-			if !known {
-				if words := strings.Fields(step); len(words) > 0 && words[0] != "echo" {
-					return 0, 0, kind == "init"
-				}
-				continue
-			}
-			if pause < 0 {
-				return 0, 0, false
-			}
-			after, code = after+pause, result
-		}
-		return after, code, true
+	if d, err := time.ParseDuration(runFor); err == nil {
+		e.after = d
 	}
-	pause, code, known := command(words)
+	n, err := strconv.ParseInt(code, 10, 32)
+	switch {
+	case err == nil:
+		e.code = int32(n)
+	case e.reason == reasonOOM:
+		e.code = 137
+	case crashes != "":
+		e.code = 1
+	}
+	return e, true
+}
+
+// natural is a container's lifetime where nothing is asked of it.
+func natural(kind string, job bool, command []string) (e end, ends bool) {
+	pause, code, known := program(command)
 	switch {
 	case !known:
-		return 0, 0, kind == "init"
+		return end{}, kind == kindInit || (kind == "" && job)
 	case pause < 0:
-		return 0, 0, false
+		return end{}, false
+	}
+	return end{after: pause, code: code}, true
+}
+
+func (c *container) settings() settings {
+	return settings{annotations: c.box.annotations, container: c.name, kind: c.kind}
+}
+
+// program knows how long a command takes and how it ends, if it is one of the few whose arguments say so. A negative pause is one
+// without end.
+func program(words []string) (pause time.Duration, code int32, known bool) {
+	if len(words) != 3 || !strings.HasSuffix(words[0], "sh") || words[1] != "-c" {
+		return command(words)
+	}
+	for _, step := range strings.FieldsFunc(words[2], func(r rune) bool { return r == ';' || r == '&' || r == '\n' }) {
+		words := strings.Fields(step)
+		if len(words) == 0 || words[0] == "echo" {
+			continue
+		}
+		wait, result, ok := command(words)
+		if !ok {
+			return 0, 0, false
+		}
+		if wait < 0 {
+			return wait, 0, true
+		}
+		pause, code = pause+wait, result
 	}
 	return pause, code, true
 }
 
-// command knows the few programs whose outcome is their arguments; a negative pause is one without end.
+// command knows the few programs whose outcome is their arguments.
 func command(words []string) (pause time.Duration, code int32, known bool) {
 	if len(words) == 0 {
 		return 0, 0, false
@@ -68,22 +105,29 @@ func command(words []string) (pause time.Duration, code int32, known bool) {
 	case "false":
 		return 0, 1, true
 	case "sleep":
-		if len(words) != 2 || words[1] == "infinity" || words[1] == "inf" {
-			return -1, 0, true
-		}
-		if seconds, err := strconv.ParseFloat(words[1], 64); err == nil {
-			return time.Duration(seconds * float64(time.Second)), 0, true
-		}
-		if d, err := time.ParseDuration(words[1]); err == nil {
-			return d, 0, true
-		}
+		d, ok := sleepTime(words[1:])
+		return d, 0, ok
 	case "exit":
 		if len(words) == 1 {
 			return 0, 0, true
 		}
-		if n, err := strconv.ParseInt(words[1], 10, 32); err == nil {
-			return 0, int32(n), true
-		}
+		n, err := strconv.ParseUint(words[1], 10, 8)
+		return 0, int32(n), err == nil
 	}
 	return 0, 0, false
+}
+
+// sleepTime reads the argument of sleep: seconds, a duration, or inf.
+func sleepTime(words []string) (time.Duration, bool) {
+	if len(words) != 1 {
+		return 0, false
+	}
+	if words[0] == "infinity" || words[0] == "inf" {
+		return -1, true
+	}
+	if seconds, err := strconv.ParseFloat(words[0], 64); err == nil && seconds >= 0 {
+		return time.Duration(seconds * float64(time.Second)), true
+	}
+	d, err := time.ParseDuration(words[0])
+	return d, err == nil && d >= 0
 }

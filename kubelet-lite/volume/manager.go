@@ -110,6 +110,10 @@ func Errors(err error) []*Error {
 // others are returned. It may be called again at any time: what is there is kept, what has changed is brought up to date.
 // Image volumes are the runtime's, and have no entry.
 func (m *Manager) Mount(ctx context.Context, pod *v1.Pod) (map[string]Mounted, error) {
+	return mountAll(ctx, pod, m.setUp)
+}
+
+func mountAll(ctx context.Context, pod *v1.Pod, setUp func(context.Context, *v1.Pod, *v1.Volume) (Mounted, error)) (map[string]Mounted, error) {
 	out := map[string]Mounted{}
 	var errs []error
 	for i := range pod.Spec.Volumes {
@@ -117,7 +121,7 @@ func (m *Manager) Mount(ctx context.Context, pod *v1.Pod) (map[string]Mounted, e
 		if v.Image != nil {
 			continue
 		}
-		mounted, err := m.setUp(ctx, pod, v)
+		mounted, err := setUp(ctx, pod, v)
 		if err != nil {
 			errs = append(errs, asError(v.Name, err))
 			continue
@@ -132,7 +136,7 @@ func (m *Manager) Refresh(ctx context.Context, pod *v1.Pod) error {
 	var errs []error
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if v.ConfigMap == nil && v.Secret == nil && v.DownwardAPI == nil && v.Projected == nil {
+		if !isContent(v) {
 			continue
 		}
 		if _, err := m.setUp(ctx, pod, v); err != nil {

@@ -24,11 +24,8 @@ import (
 // any time, so that the kernel resolves the path (openat2, RESOLVE_BENEATH) and what it found is mounted by handle: a path
 // that leads out of the volume is refused, with an error that tells nothing about the host.
 func (m *Manager) SubPath(uid types.UID, volume, container string, index int, mounted Mounted, subPath string) (string, error) {
-	if filepath.IsAbs(subPath) {
-		return "", fmt.Errorf("error SubPath `%s` must not be an absolute path", subPath)
-	}
-	if slices.Contains(strings.Split(subPath, "/"), "..") {
-		return "", fmt.Errorf("unable to provision SubPath `%s`: must not contain '..'", subPath)
+	if err := checkSubPath(subPath); err != nil {
+		return "", err
 	}
 	part, err := openBeneath(mounted.HostPath, filepath.Clean(subPath))
 	if err != nil {
@@ -42,6 +39,16 @@ func (m *Manager) SubPath(uid types.UID, volume, container string, index int, mo
 		return "", fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q", volume, container)
 	}
 	return target, nil
+}
+
+func checkSubPath(subPath string) error {
+	if filepath.IsAbs(subPath) {
+		return fmt.Errorf("error SubPath `%s` must not be an absolute path", subPath)
+	}
+	if slices.Contains(strings.Split(subPath, "/"), "..") {
+		return fmt.Errorf("unable to provision SubPath `%s`: must not contain '..'", subPath)
+	}
+	return nil
 }
 
 // openBeneath opens path below root, and makes the directories that are missing, with root's mode and group.

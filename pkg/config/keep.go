@@ -31,13 +31,16 @@ func keep(c *config.Config) error {
 			*f.field = *f.kept
 		}
 	}
+	if c.Nodes == nil && c.Runtime == config.RuntimeSimulated {
+		c.Nodes = kept.Nodes
+	}
 	return nil
 }
 
 // chooseRanges gives a new cluster the first pair of 10.42/16 and 10.43/16, 10.44/16 and 10.45/16, … that neither the
-// machine's links nor another cluster on it use. Ranges that a person chose stay.
+// machine's links nor another cluster on it use. Ranges that a person chose stay, and simulated addresses are on no link.
 func chooseRanges(c *config.Config) error {
-	if c.Network.PodCIDR != "" || c.Network.ServiceCIDR != "" {
+	if c.Network.PodCIDR != "" || c.Network.ServiceCIDR != "" || c.Runtime == config.RuntimeSimulated {
 		return nil
 	}
 	taken, err := rangesInUse(c)

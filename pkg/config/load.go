@@ -128,12 +128,63 @@ func Read(flags *pflag.FlagSet, environ []string) (*config.Config, error) {
 		}
 	}
 	if c.DataDir == "" {
-		c.DataDir = config.DefaultDataDir
+		if c.DataDir, err = defaultDataDir(c.Runtime, os.Geteuid(), environ); err != nil {
+			return nil, err
+		}
 	}
 	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
 		return nil, fmt.Errorf("resolve data directory: %w", err)
 	}
 	return c, nil
+}
+
+// DefaultDataDir is the directory of the cluster that a person means who names none: a user's own, where there is one, or else the
+// machine's.
+func DefaultDataDir(environ []string) string {
+	dir, err := defaultDataDir("", os.Geteuid(), environ)
+	if err != nil {
+		return config.DefaultDataDir
+	}
+	return dir
+}
+
+// defaultDataDir is where a cluster is that nobody named a directory for. Only root can have one with containers, in
+// /var/lib/hivemind; a simulated one of another user is with the user's own data.
+func defaultDataDir(runtime string, uid int, environ []string) (string, error) {
+	if uid == 0 {
+		return config.DefaultDataDir, nil
+	}
+	own := userDataDir(environ)
+	if runtime == config.RuntimeSimulated && own == "" {
+		return "", Invalid(errors.New("dataDir: neither XDG_DATA_HOME nor HOME says where your data is: name a directory with --data-dir"))
+	}
+	if runtime == config.RuntimeSimulated {
+		return own, nil
+	}
+	if own != "" && runtime == "" {
+		if kept, err := datadir.Kept(own); kept != nil || err != nil {
+			return own, err
+		}
+	}
+	return config.DefaultDataDir, nil
+}
+
+// userDataDir follows the XDG Base Directory Specification; empty where the environment does not tell.
+func userDataDir(environ []string) string {
+	var dir string
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		if !filepath.IsAbs(value) {
+			continue
+		}
+		switch name {
+		case "XDG_DATA_HOME":
+			return filepath.Join(value, "hivemind")
+		case "HOME":
+			dir = filepath.Join(value, ".local", "share", "hivemind")
+		}
+	}
+	return dir
 }
 
 // File is the path of the configuration file, and whether a person named it: then it must exist.

@@ -105,6 +105,7 @@ func Kept(dir string) (*config.Config, error) {
 func checkKept(c, kept *config.Config) error {
 	var errs []error
 	for _, f := range []struct{ key, now, before string }{
+		{"runtime", c.Runtime, kept.Runtime},
 		{"network.podCIDR", c.Network.PodCIDR, kept.Network.PodCIDR},
 		{"network.serviceCIDR", c.Network.ServiceCIDR, kept.Network.ServiceCIDR},
 		{"network.clusterDomain", c.Network.ClusterDomain, kept.Network.ClusterDomain},

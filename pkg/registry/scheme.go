@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"fmt"
 	"net/url"
 	"reflect"
 	"strings"
@@ -126,6 +127,9 @@ func (r *Resource) fieldLabel() runtime.FieldLabelConversionFunc {
 	return func(label, value string) (string, string, error) {
 		if known[label] {
 			return label, value, nil
+		}
+		if r.fields != nil { // the library's error would say that there are no fields but the name and the namespace
+			return "", "", fmt.Errorf("field label not supported: %s", label)
 		}
 		return runtime.DefaultMetaV1FieldSelectorConversion(label, value)
 	}

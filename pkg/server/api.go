@@ -72,7 +72,11 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listener, err := apiserver.Listen(s.config.API.Port, "127.0.0.1", s.config.Node.IP)
+	// All informers that requests need have been asked for. What is made below ends only when it has run, so this comes first.
+	if err := s.syncInformers(ctx); err != nil {
+		return fmt.Errorf("read the storage: %w", err)
+	}
+	listener, err := s.listen()
 	if err != nil {
 		return err
 	}
@@ -95,10 +99,15 @@ func (s *Server) startAPI(ctx context.Context) error {
 		listener.Close()
 		return err
 	}
-	if err := s.syncInformers(ctx); err != nil {
-		return fmt.Errorf("read the storage: %w", err)
-	}
 	return s.api.Start(ctx)
+}
+
+// listen opens the API server's port, unless it has been opened for it.
+func (s *Server) listen() (net.Listener, error) {
+	if s.options.Listener != nil {
+		return s.options.Listener, nil
+	}
+	return apiserver.Listen(s.config.API.Port, "127.0.0.1", s.config.Node.IP)
 }
 
 func (s *Server) stopAPI(ctx context.Context) error { return s.api.Stop(ctx) }
@@ -161,6 +170,7 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 		plugins.NewStorageObjectInUseProtection(),
 		plugins.NewPersistentVolumeClaimResize(classes),
 		plugins.NewRuntimeClass(client, s.informers.Node().V1().RuntimeClasses().Lister()),
+		plugins.NewCertificates(all),
 		plugins.NewDefaultIngressClass(s.informers.Networking().V1().IngressClasses().Lister()),
 		rbac.NewEscalationGuard(roles, all),
 		plugins.NewPolicyParameters(client, all),
@@ -181,9 +191,16 @@ func (s *Server) webhooks() (apiserver.Webhooks, error) {
 func (s *Server) kubeletTransport() http.RoundTripper {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.identities.CA.Cert)
+	trust := &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{s.identities.APIServerKubeletClient.TLS()}, MinVersion: tls.VersionTLS12}
+	dial := s.dialNodes
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	} else {
+		trust.ServerName = "localhost" // which is where they are, whatever their addresses
+	}
 	return &http.Transport{
-		TLSClientConfig:     &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{s.identities.APIServerKubeletClient.TLS()}, MinVersion: tls.VersionTLS12},
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     trust,
+		DialContext:         dial,
 		TLSHandshakeTimeout: 10 * time.Second,
 		IdleConnTimeout:     time.Minute,
 	}

@@ -15,6 +15,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/hivemind-project/hivemind/apis/config"
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
@@ -27,8 +28,9 @@ import (
 
 // Server is one server of a cluster. What a component makes, those after it use.
 type Server struct {
-	config *config.Config
-	failed func(error)
+	config    *config.Config
+	options   Options
+	dialNodes DialFunc
 
 	identities *pki.Bundle
 	etcd       *storage.Etcd
@@ -43,11 +45,32 @@ type Server struct {
 	work background
 }
 
-// New returns a server that has not started. failed, which may be nil, is told why the process is about to end where the
-// storage cannot go on.
-func New(c *config.Config, failed func(error)) *Server {
+// Options are what is not configuration. All may be left out.
+type Options struct {
+	// Failed is told why the process is about to end where the storage cannot go on.
+	Failed func(error)
+	// Listener is where the API server serves, in place of the configuration's port on loopback and the node's address; its
+	// port must be the configuration's. The server closes it once its component "api server" has been started.
+	Listener net.Listener
+}
+
+// New returns a server that has not started.
+func New(c *config.Config, options Options) *Server {
 	life, end := context.WithCancel(context.Background())
-	return &Server{config: c, failed: failed, loopback: &apiserver.Loopback{}, life: life, end: end}
+	return &Server{config: c, options: options, loopback: &apiserver.Loopback{}, life: life, end: end}
+}
+
+// DialFunc opens a connection as net.Dialer.DialContext does.
+type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// DialNodes says how the agents' HTTP APIs are reached where they are in this process, as those of simulated nodes are. It is
+// called before the server starts, if at all.
+func (s *Server) DialNodes(dial DialFunc) { s.dialNodes = dial }
+
+// NodeClient is how the agent of a node in this process is a client of the API server: without a socket, and bound to what that node
+// may do.
+func (s *Server) NodeClient(node string) *rest.Config {
+	return s.loopback.Config(&user.DefaultInfo{Name: "system:node:" + node, Groups: []string{user.NodesGroup, user.AllAuthenticated}})
 }
 
 // Components is what runs at boot, in order.
@@ -111,7 +134,7 @@ func (s *Server) URL() string {
 func (s *Server) startStorage(ctx context.Context) (err error) {
 	s.etcd, err = storage.Start(ctx, storage.Options{
 		Dir: s.config.Path("etcd"), Name: s.config.Node.Name, QuotaBytes: s.config.Storage.QuotaBytes, UnsafeNoFsync: s.config.Storage.UnsafeNoFsync,
-		Failed: s.failed,
+		Failed: s.options.Failed,
 	})
 	return err
 }
@@ -140,11 +163,11 @@ func (s *Server) startInformers(ctx context.Context) error {
 	return s.registry.Load(ctx)
 }
 
-func (s *Server) stopInformers(context.Context) error {
-	s.end()
+func (s *Server) stopInformers(ctx context.Context) error {
+	err := s.stopBackground(ctx) // nothing is left of it, unless controllers or scheduler failed to start
 	s.informers.Shutdown()
 	s.registry.Destroy()
-	return nil
+	return err
 }
 
 // syncInformers starts the informers asked for since the last time and waits for them to have read the storage.

@@ -135,6 +135,32 @@ func TestWatchSeesEveryChangeInOrder(t *testing.T) {
 	}
 }
 
+// The write-ahead log of a throw-away storage is in small files: more than fits into a few of them is there after a restart.
+func TestSmallSegmentsHoldMuch(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "etcd")
+	first := start(t, dir)
+	store := maps(t, first)
+	const size, count = 300 << 10, 60 // 18 MB
+	for i := range count {
+		m := &corev1.ConfigMap{Data: map[string]string{"k": strings.Repeat("x", size)}}
+		if err := store.Create(t.Context(), fmt.Sprintf("/configmaps/default/%d", i), m, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first.Stop()
+	files, err := filepath.Glob(filepath.Join(dir, "member", "wal", "*.wal"))
+	if err != nil || len(files) < 4 {
+		t.Errorf("log files %v, %v", files, err)
+	}
+	store = maps(t, start(t, dir))
+	for i := range count {
+		got := &corev1.ConfigMap{}
+		if err := store.Get(t.Context(), fmt.Sprintf("/configmaps/default/%d", i), storage.GetOptions{}, got); err != nil || len(got.Data["k"]) != size {
+			t.Errorf("object %d: %d bytes, %v", i, len(got.Data["k"]), err)
+		}
+	}
+}
+
 func TestErrTellsOfFullStorage(t *testing.T) {
 	e, err := Start(t.Context(), Options{Dir: filepath.Join(t.TempDir(), "etcd"), Name: "test", UnsafeNoFsync: true, QuotaBytes: 1 << 20})
 	if err != nil {

@@ -35,13 +35,14 @@ type judged struct {
 	Log      string     `json:"log,omitempty"`
 }
 
-func newReport(suite string, tests []test, known *store) report {
+// newReport tells what is known of tests. Logs are named below dir.
+func newReport(suite string, tests []test, known *store, dir string) report {
 	r := report{Suite: suite}
 	for _, t := range tests {
 		res := known.get(t)
 		j := judged{test: t, Outcome: res.Outcome, Why: res.Why, Seconds: res.Seconds, Version: res.Version}
 		if res.Outcome != notRun {
-			j.Finished, j.Log = &res.Finished, filepath.Join(known.dir, res.Log)
+			j.Finished, j.Log = &res.Finished, filepath.Join(dir, res.Log)
 			if !slices.Contains(r.Versions, res.Version) {
 				r.Versions = append(r.Versions, res.Version)
 			}

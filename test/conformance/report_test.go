@@ -24,7 +24,7 @@ func someReport(t *testing.T) report {
 		result{Test: s.tests[1].Name, Outcome: failed, Why: "a `quoted` thing", Finished: day.Add(-24 * time.Hour), Version: "a"},
 		result{Test: s.tests[2].Name, Outcome: timedOut, Why: "not done after 10m0s", Finished: day, Version: "b"},
 		result{Test: s.tests[3].Name, Outcome: skipped, Why: "needs 2 nodes", Finished: day, Version: "b"})
-	return newReport(s.version, s.tests, known)
+	return newReport(s.version, s.tests, known, "dir")
 }
 
 const somePage = "# Conformance\n\n" +
