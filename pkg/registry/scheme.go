@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"fmt"
 	"net/url"
 	"reflect"
 	"strings"
@@ -126,6 +127,12 @@ func (r *Resource) fieldLabel() runtime.FieldLabelConversionFunc {
 	return func(label, value string) (string, string, error) {
 		if known[label] {
 			return label, value, nil
+		}
+		switch {
+		case r.unknownField != "":
+			return "", "", fmt.Errorf(r.unknownField, label)
+		case r.fields != nil:
+			return "", "", fmt.Errorf("field label not supported: %s", label)
 		}
 		return runtime.DefaultMetaV1FieldSelectorConversion(label, value)
 	}
