@@ -21,7 +21,7 @@ func WarningsDeployment(d, before *appsv1.Deployment) []string {
 		w.Add(core.WarningsNameOfPods(d.Name)...)
 	}
 	if before == nil || before.Generation != d.Generation {
-		w.Add(core.WarningsPodTemplate(field.NewPath("spec", "template"), &d.Spec.Template)...)
+		w.Add(core.WarningsPodTemplateSpec(field.NewPath("spec", "template"), &d.Spec.Template)...)
 	}
 	return w.Texts()
 }
@@ -33,7 +33,7 @@ func WarningsReplicaSet(rs, before *appsv1.ReplicaSet) []string {
 		w.Add(core.WarningsNameOfPods(rs.Name)...)
 	}
 	if before == nil || before.Generation != rs.Generation {
-		w.Add(core.WarningsPodTemplate(field.NewPath("spec", "template"), &rs.Spec.Template)...)
+		w.Add(core.WarningsPodTemplateSpec(field.NewPath("spec", "template"), &rs.Spec.Template)...)
 	}
 	return w.Texts()
 }
@@ -42,7 +42,7 @@ func WarningsReplicaSet(rs, before *appsv1.ReplicaSet) []string {
 func WarningsStatefulSet(set, before *appsv1.StatefulSet) []string {
 	var w check.Warnings
 	if before == nil || before.Generation != set.Generation {
-		w.Add(core.WarningsPodTemplate(field.NewPath("spec", "template"), &set.Spec.Template)...)
+		w.Add(core.WarningsPodTemplateSpec(field.NewPath("spec", "template"), &set.Spec.Template)...)
 	}
 	for i := range set.Spec.VolumeClaimTemplates {
 		p := field.NewPath("spec", "volumeClaimTemplates").Index(i)
@@ -62,5 +62,5 @@ func WarningsDaemonSet(d, before *appsv1.DaemonSet) []string {
 	if before != nil && (before.Generation == d.Generation || apiequality.Semantic.DeepEqual(d.Spec.Template, before.Spec.Template)) {
 		return nil
 	}
-	return core.WarningsPodTemplate(field.NewPath("spec", "template"), &d.Spec.Template)
+	return core.WarningsPodTemplateSpec(field.NewPath("spec", "template"), &d.Spec.Template)
 }

@@ -48,5 +48,5 @@ func warnJobSpec(w *check.Warnings, p *field.Path, spec *batchv1.JobSpec) {
 		w.At(p, "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, "+
 			"Kubernetes might not be able to track completedIndexes when a big number of indexes fail")
 	}
-	w.Add(core.WarningsPodTemplate(p.Child("template"), &spec.Template)...)
+	w.Add(core.WarningsPodTemplateSpec(p.Child("template"), &spec.Template)...)
 }

@@ -205,12 +205,12 @@ func WarningsPersistentVolumeClaimSpec(p *field.Path, spec *corev1.PersistentVol
 	return w.Texts()
 }
 
-// WarningsPodTemplateObject returns what is to be said about a PodTemplate that is new or has changed.
-func WarningsPodTemplateObject(t, before *corev1.PodTemplate) []string {
+// WarningsPodTemplate returns what is to be said about a PodTemplate that is new or has changed.
+func WarningsPodTemplate(t, before *corev1.PodTemplate) []string {
 	if before != nil && before.Generation == t.Generation {
 		return nil
 	}
-	return WarningsPodTemplate(field.NewPath("template"), &t.Template)
+	return WarningsPodTemplateSpec(field.NewPath("template"), &t.Template)
 }
 
 // WarningsReplicationController returns what is to be said about a replication controller that is new or has changed.
@@ -222,6 +222,6 @@ func WarningsReplicationController(rc, before *corev1.ReplicationController) []s
 	case before.Generation == rc.Generation:
 		return nil
 	}
-	w.Add(WarningsPodTemplate(field.NewPath("spec", "template"), rc.Spec.Template)...)
+	w.Add(WarningsPodTemplateSpec(field.NewPath("spec", "template"), rc.Spec.Template)...)
 	return w.Texts()
 }

@@ -5,7 +5,6 @@
 package core
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -45,8 +44,8 @@ func WarningsPodStatus(pod, _ *corev1.Pod) []string {
 	return w.Texts()
 }
 
-// WarningsPodTemplate returns what is to be said about a template at p, which no pod has been made from yet.
-func WarningsPodTemplate(p *field.Path, template *corev1.PodTemplateSpec) []string {
+// WarningsPodTemplateSpec returns what is to be said about a template at p, which no pod has been made from yet.
+func WarningsPodTemplateSpec(p *field.Path, template *corev1.PodTemplateSpec) []string {
 	var w check.Warnings
 	if template != nil {
 		warnPod(&w, p, &template.ObjectMeta, &template.Spec)
@@ -203,7 +202,7 @@ func warnPorts(w *check.Warnings, p *field.Path, spec *corev1.PodSpec) {
 	})
 	for i, port := range ports {
 		if port.HostIP != "" && port.HostPort == 0 {
-			w.At(port.at, "hostIP set without hostPort: %+v", asInternal(port.ContainerPort))
+			w.At(port.at, "hostIP set without hostPort: %+v", port.ContainerPort)
 		}
 		for _, other := range ports[:i] {
 			if other.ContainerPort.ContainerPort != port.ContainerPort.ContainerPort || other.Protocol != port.Protocol {
@@ -227,11 +226,6 @@ func warnPorts(w *check.Warnings, p *field.Path, spec *corev1.PodSpec) {
 		first := ports[slices.IndexFunc(ports, named)].at
 		w.At(port.at, "duplicate port name %q with %s, services and probes that select ports by name will use %s", port.Name, first, first)
 	}
-}
-
-// asInternal is the port as it is shown in the text of a warning.
-func asInternal(p corev1.ContainerPort) string {
-	return fmt.Sprintf("{Name:%s HostPort:%d ContainerPort:%d Protocol:%s HostIP:%s}", p.Name, p.HostPort, p.ContainerPort, p.Protocol, p.HostIP)
 }
 
 // warnPlacement tells of labels of nodes that have been replaced, and of constraints that hold for no pod.

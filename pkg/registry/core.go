@@ -41,6 +41,7 @@ func coreRows() []*Resource {
 			Fields: func(n *corev1.Node) fields.Set {
 				return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
 			},
+			Warnings: core.WarningsNode,
 		}.in(v1, "Node"),
 		Kind[corev1.Pod]{
 			ReturnDeleted: true, StatusResets: []string{"metadata.ownerReferences", "metadata.deletionTimestamp"},
@@ -51,6 +52,7 @@ func coreRows() []*Resource {
 			PrepareForStatusUpdate: core.PreparePodForStatusUpdate,
 			Validate:               core.ValidatePod, ValidateUpdate: core.ValidatePodUpdate, ValidateStatusUpdate: core.ValidatePodStatusUpdate,
 			Fields: podFields, GracePeriod: podGracePeriod,
+			Warnings: core.WarningsPod, StatusWarnings: core.WarningsPodStatus,
 		}.in(v1, "Pod"),
 		Kind[corev1.Service]{
 			ReturnDeleted: true,
@@ -62,11 +64,13 @@ func coreRows() []*Resource {
 			Fields: func(s *corev1.Service) fields.Set {
 				return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 			},
+			Warnings: core.WarningsService, StatusWarnings: core.WarningsServiceStatus,
 		}.in(v1, "Service"),
 		Kind[corev1.Endpoints]{
 			Resource: "endpoints", Singular: "endpoints", ShortNames: []string{"ep"}, CreateOnUpdate: true,
 			List:        func() runtime.Object { return &corev1.EndpointsList{} },
 			SetDefaults: core.SetDefaultsEndpoints, Validate: core.ValidateEndpoints, ValidateUpdate: core.ValidateEndpointsUpdate,
+			Warnings: core.WarningsEndpoints,
 		}.in(v1, "Endpoints"),
 		Kind[corev1.ConfigMap]{
 			Resource: "configmaps", Singular: "configmap", ShortNames: []string{"cm"},
@@ -78,7 +82,8 @@ func coreRows() []*Resource {
 			List:        func() runtime.Object { return &corev1.SecretList{} },
 			SetDefaults: core.SetDefaultsSecret, PrepareForUpdate: core.PrepareSecretForUpdate,
 			Validate: core.ValidateSecret, ValidateUpdate: core.ValidateSecretUpdate,
-			Fields: func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} },
+			Fields:   func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} },
+			Warnings: core.WarningsSecret,
 		}.in(v1, "Secret"),
 		Kind[corev1.ServiceAccount]{
 			ReturnDeleted: true,
@@ -86,6 +91,7 @@ func coreRows() []*Resource {
 			List:             func() runtime.Object { return &corev1.ServiceAccountList{} },
 			PrepareForCreate: core.PrepareServiceAccountForCreate, PrepareForUpdate: core.PrepareServiceAccountForUpdate,
 			Validate: core.ValidateServiceAccount, ValidateUpdate: core.ValidateServiceAccountUpdate,
+			Warnings: core.WarningsServiceAccount,
 		}.in(v1, "ServiceAccount"),
 		Kind[corev1.PersistentVolume]{
 			ReturnDeleted: true,
@@ -94,6 +100,7 @@ func coreRows() []*Resource {
 			Status: true, SetDefaults: core.SetDefaultsPersistentVolume, PrepareForCreate: core.PreparePersistentVolumeForCreate,
 			PrepareForStatusUpdate: core.PreparePersistentVolumeForStatusUpdate,
 			Validate:               core.ValidatePersistentVolume, ValidateUpdate: core.ValidatePersistentVolumeUpdate, ValidateStatusUpdate: core.ValidatePersistentVolumeStatusUpdate,
+			Warnings: core.WarningsPersistentVolume,
 		}.in(v1, "PersistentVolume"),
 		Kind[corev1.PersistentVolumeClaim]{
 			ReturnDeleted: true,
@@ -103,6 +110,7 @@ func coreRows() []*Resource {
 			PrepareForUpdate: core.PreparePersistentVolumeClaimForUpdate,
 			Validate:         core.ValidatePersistentVolumeClaim, ValidateUpdate: core.ValidatePersistentVolumeClaimUpdate,
 			ValidateStatusUpdate: core.ValidatePersistentVolumeClaimStatusUpdate,
+			Warnings:             core.WarningsPersistentVolumeClaim,
 		}.in(v1, "PersistentVolumeClaim"),
 		Kind[corev1.Event]{
 			Resource: "events", Singular: "event", ShortNames: []string{"ev"}, CreateOnUpdate: true, TTL: eventTTL, NoGC: true,
@@ -120,6 +128,7 @@ func coreRows() []*Resource {
 			List:   func() runtime.Object { return &corev1.ResourceQuotaList{} },
 			Status: true, SetDefaults: core.SetDefaultsResourceQuota,
 			Validate: core.ValidateResourceQuota, ValidateUpdate: core.ValidateResourceQuotaUpdate, ValidateStatusUpdate: core.ValidateResourceQuotaStatusUpdate,
+			Warnings: core.WarningsResourceQuota,
 		}.in(v1, "ResourceQuota"),
 		Kind[corev1.PodTemplate]{
 			ReturnDeleted: true,
@@ -127,6 +136,7 @@ func coreRows() []*Resource {
 			List:        func() runtime.Object { return &corev1.PodTemplateList{} },
 			SetDefaults: core.SetDefaultsPodTemplate, PrepareForCreate: core.PreparePodTemplateForCreate, PrepareForUpdate: core.PreparePodTemplateForUpdate,
 			Validate: core.ValidatePodTemplate, ValidateUpdate: core.ValidatePodTemplateUpdate,
+			Warnings: core.WarningsPodTemplate,
 		}.in(v1, "PodTemplate"),
 		Kind[corev1.ReplicationController]{
 			Resource: "replicationcontrollers", Singular: "replicationcontroller", ShortNames: []string{"rc"}, Categories: []string{"all"},
@@ -138,6 +148,7 @@ func coreRows() []*Resource {
 			Fields: func(rc *corev1.ReplicationController) fields.Set {
 				return fields.Set{"status.replicas": strconv.Itoa(int(rc.Status.Replicas))}
 			},
+			Warnings: core.WarningsReplicationController,
 		}.in(v1, "ReplicationController"),
 	}
 }

@@ -55,6 +55,7 @@ func appsRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsDeployment,
 			PrepareForCreate: apps.PrepareDeploymentForCreate, PrepareForUpdate: apps.PrepareDeploymentForUpdate,
 			Validate: apps.ValidateDeployment, ValidateUpdate: apps.ValidateDeploymentUpdate, ValidateStatusUpdate: apps.ValidateDeploymentStatusUpdate,
+			Warnings: apps.WarningsDeployment,
 		}.in(v1, "Deployment"),
 		Kind[appsv1.ReplicaSet]{
 			Resource: "replicasets", Singular: "replicaset", ShortNames: []string{"rs"}, Categories: []string{"all"},
@@ -62,6 +63,7 @@ func appsRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsReplicaSet,
 			PrepareForCreate: apps.PrepareReplicaSetForCreate, PrepareForUpdate: apps.PrepareReplicaSetForUpdate,
 			Validate: apps.ValidateReplicaSet, ValidateUpdate: apps.ValidateReplicaSetUpdate, ValidateStatusUpdate: apps.ValidateReplicaSetStatusUpdate,
+			Warnings: apps.WarningsReplicaSet,
 		}.in(v1, "ReplicaSet"),
 		Kind[appsv1.StatefulSet]{
 			Resource: "statefulsets", Singular: "statefulset", ShortNames: []string{"sts"}, Categories: []string{"all"},
@@ -69,6 +71,7 @@ func appsRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsStatefulSet,
 			PrepareForCreate: apps.PrepareStatefulSetForCreate, PrepareForUpdate: apps.PrepareStatefulSetForUpdate,
 			Validate: apps.ValidateStatefulSet, ValidateUpdate: apps.ValidateStatefulSetUpdate, ValidateStatusUpdate: apps.ValidateStatefulSetStatusUpdate,
+			Warnings: apps.WarningsStatefulSet,
 		}.in(v1, "StatefulSet"),
 		Kind[appsv1.DaemonSet]{
 			Resource: "daemonsets", Singular: "daemonset", ShortNames: []string{"ds"}, Categories: []string{"all"},
@@ -76,6 +79,7 @@ func appsRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsDaemonSet,
 			PrepareForCreate: apps.PrepareDaemonSetForCreate, PrepareForUpdate: apps.PrepareDaemonSetForUpdate,
 			Validate: apps.ValidateDaemonSet, ValidateUpdate: apps.ValidateDaemonSetUpdate, ValidateStatusUpdate: apps.ValidateDaemonSetStatusUpdate,
+			Warnings: apps.WarningsDaemonSet,
 		}.in(v1, "DaemonSet"),
 		Kind[appsv1.ControllerRevision]{
 			Resource: "controllerrevisions", Singular: "controllerrevision",
@@ -98,6 +102,7 @@ func batchRows() []*Resource {
 			Fields: func(j *batchv1.Job) fields.Set {
 				return fields.Set{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
 			},
+			Warnings: batch.WarningsJob,
 		}.in(v1, "Job"),
 		Kind[batchv1.CronJob]{
 			Resource: "cronjobs", Singular: "cronjob", ShortNames: []string{"cj"}, Categories: []string{"all"},
@@ -105,6 +110,7 @@ func batchRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: batch.SetDefaultsCronJob,
 			PrepareForCreate: batch.PrepareCronJobForCreate, PrepareForUpdate: batch.PrepareCronJobForUpdate,
 			Validate: batch.ValidateCronJob, ValidateUpdate: batch.ValidateCronJobUpdate, ValidateStatusUpdate: batch.ValidateCronJobStatusUpdate,
+			Warnings: batch.WarningsCronJob,
 		}.in(v1, "CronJob"),
 	}
 }
@@ -117,6 +123,7 @@ func networkingRows() []*Resource {
 			List:   func() runtime.Object { return &networkingv1.IngressList{} },
 			Status: true, Generation: true,
 			Validate: networking.ValidateIngress, ValidateUpdate: networking.ValidateIngressUpdate, ValidateStatusUpdate: networking.ValidateIngressStatusUpdate,
+			Warnings: networking.WarningsIngress, StatusWarnings: networking.WarningsIngressStatus,
 		}.in(v1, "Ingress"),
 		Kind[networkingv1.IngressClass]{
 			Resource: "ingressclasses", Singular: "ingressclass", Cluster: true, Generation: true,
@@ -127,6 +134,7 @@ func networkingRows() []*Resource {
 			Resource: "networkpolicies", Singular: "networkpolicy", ShortNames: []string{"netpol"}, Generation: true,
 			List:        func() runtime.Object { return &networkingv1.NetworkPolicyList{} },
 			SetDefaults: networking.SetDefaultsNetworkPolicy, Validate: networking.ValidateNetworkPolicy, ValidateUpdate: networking.ValidateNetworkPolicyUpdate,
+			Warnings: networking.WarningsNetworkPolicy,
 		}.in(v1, "NetworkPolicy"),
 	}
 }
@@ -165,6 +173,7 @@ func storageRows() []*Resource {
 			Resource:      "storageclasses", Singular: "storageclass", ShortNames: []string{"sc"}, Cluster: true,
 			List:        func() runtime.Object { return &storagev1.StorageClassList{} },
 			SetDefaults: storage.SetDefaultsStorageClass, Validate: storage.ValidateStorageClass, ValidateUpdate: storage.ValidateStorageClassUpdate,
+			Warnings: storage.WarningsStorageClass,
 		}.in(v1, "StorageClass"),
 		Kind[storagev1.VolumeAttributesClass]{
 			ReturnDeleted: true,
@@ -178,6 +187,7 @@ func storageRows() []*Resource {
 			List:        func() runtime.Object { return &storagev1.CSIDriverList{} },
 			SetDefaults: storage.SetDefaultsCSIDriver, PrepareForUpdate: storage.PrepareCSIDriverForUpdate,
 			Validate: storage.ValidateCSIDriver, ValidateUpdate: storage.ValidateCSIDriverUpdate,
+			Warnings: storage.WarningsCSIDriver,
 		}.in(v1, "CSIDriver"),
 		Kind[storagev1.CSINode]{
 			ReturnDeleted: true,
@@ -189,6 +199,7 @@ func storageRows() []*Resource {
 			Resource: "csistoragecapacities", Singular: "csistoragecapacity", NeedsResourceVersion: true,
 			List:     func() runtime.Object { return &storagev1.CSIStorageCapacityList{} },
 			Validate: storage.ValidateCSIStorageCapacity, ValidateUpdate: storage.ValidateCSIStorageCapacityUpdate,
+			Warnings: storage.WarningsCSIStorageCapacity,
 		}.in(v1, "CSIStorageCapacity"),
 		Kind[storagev1.VolumeAttachment]{
 			ReturnDeleted: true, StatusResets: []string{"metadata"},
@@ -231,11 +242,13 @@ func smallGroupRows() []*Resource {
 			List:        func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
 			SetDefaults: discovery.SetDefaultsEndpointSlice, PrepareForCreate: discovery.PrepareEndpointSliceForCreate, PrepareForUpdate: discovery.PrepareEndpointSliceForUpdate,
 			Validate: discovery.ValidateEndpointSlice, ValidateUpdate: discovery.ValidateEndpointSliceUpdate,
+			Warnings: discovery.WarningsEndpointSlice,
 		}.in(discoveryv1.SchemeGroupVersion, "EndpointSlice"),
 		Kind[nodev1.RuntimeClass]{
 			Resource: "runtimeclasses", Singular: "runtimeclass", Cluster: true, CreateOnUpdate: true,
 			List:     func() runtime.Object { return &nodev1.RuntimeClassList{} },
 			Validate: node.ValidateRuntimeClass, ValidateUpdate: node.ValidateRuntimeClassUpdate,
+			Warnings: node.WarningsRuntimeClass,
 		}.in(nodev1.SchemeGroupVersion, "RuntimeClass"),
 		Kind[policyv1.PodDisruptionBudget]{
 			Resource: "poddisruptionbudgets", Singular: "poddisruptionbudget", ShortNames: []string{"pdb"}, Status: true, Generation: true, NeedsResourceVersion: true,

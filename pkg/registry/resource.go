@@ -37,6 +37,8 @@ type Kind[T any] struct {
 	Validate               func(*T) field.ErrorList
 	ValidateUpdate         func(new, old *T) field.ErrorList
 	ValidateStatusUpdate   func(new, old *T) field.ErrorList
+	// Warnings are said to whoever creates the object, when old is nil, or updates it; StatusWarnings to whoever updates its status.
+	Warnings, StatusWarnings func(new, old *T) []string
 	// Fields are what field selectors can select by, besides metadata.name and metadata.namespace. Every key must be
 	// present for every object.
 	Fields func(*T) fields.Set
@@ -96,6 +98,8 @@ type Resource struct {
 	validate             func(runtime.Object) field.ErrorList
 	validateUpdate       func(obj, old runtime.Object) field.ErrorList
 	validateStatusUpdate func(obj, old runtime.Object) field.ErrorList
+	warnings             func(obj, old runtime.Object) []string
+	statusWarnings       func(obj, old runtime.Object) []string
 	fields               func(runtime.Object) fields.Set
 	gracePeriod          func(runtime.Object, *metav1.DeleteOptions) int64
 	held                 func(runtime.Object) bool
@@ -143,6 +147,18 @@ func (k Kind[T]) in(gv schema.GroupVersion, name string) *Resource {
 		ttl: k.TTL, gcPolicy: rest.DeleteDependents,
 		statusResets: k.StatusResets, alsoServed: k.AlsoServed, returnDeleted: k.ReturnDeleted, unknownField: k.UnknownField,
 	}
+	said := func(f func(new, old *T) []string) func(obj, old runtime.Object) []string {
+		if f == nil {
+			return nil
+		}
+		return func(obj, old runtime.Object) []string {
+			if old == nil {
+				return f(typed(obj), nil)
+			}
+			return f(typed(obj), typed(old))
+		}
+	}
+	r.warnings, r.statusWarnings = said(k.Warnings), said(k.StatusWarnings)
 	r.changed = specChanged
 	if k.Changed != nil {
 		r.changed = func(obj, old runtime.Object) bool { return k.Changed(typed(obj), typed(old)) }

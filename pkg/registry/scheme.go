@@ -131,7 +131,7 @@ func (r *Resource) fieldLabel() runtime.FieldLabelConversionFunc {
 		switch {
 		case r.unknownField != "":
 			return "", "", fmt.Errorf(r.unknownField, label)
-		case r.fields != nil:
+		case r.fields != nil: // the library's error would say that there are no fields but the name and the namespace
 			return "", "", fmt.Errorf("field label not supported: %s", label)
 		}
 		return runtime.DefaultMetaV1FieldSelectorConversion(label, value)

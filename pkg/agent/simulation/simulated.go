@@ -109,6 +109,11 @@ func (s *Simulated) start(ctx context.Context) (err error) {
 	if err := s.source.start(s.nodes); err != nil {
 		return err
 	}
+	volumes, err := newReclaimer(s.upstream.Informers.Core().V1().PersistentVolumes().Informer(), s.nodes)
+	if err != nil {
+		return err
+	}
+	s.background("local volumes", volumes.run)
 	for _, n := range s.nodes {
 		s.background(n.name, n.kubelet.Run)
 	}

@@ -594,6 +594,19 @@ func TestManyNodes(t *testing.T) {
 	cfg := newConfig(t, filepath.Join(t.TempDir(), "hivemind"))
 	cfg.Nodes = new(nodes)
 	c := start(t, cfg)
+	// A new node takes no pods before the node controller has seen that it is ready.
+	c.eventually(func() error {
+		list, err := c.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, n := range list.Items {
+			if len(n.Spec.Taints) > 0 {
+				return fmt.Errorf("node %s is tainted: %v", n.Name, n.Spec.Taints)
+			}
+		}
+		return nil
+	})
 	replicas, labels := int32(pods), map[string]string{"app": "web"}
 	c.eventually(func() error {
 		_, err := c.AppsV1().Deployments("default").Create(t.Context(), &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
