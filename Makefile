@@ -25,14 +25,15 @@ GOBUILD  := $(GO) build
 export GOFLAGS := -trimpath -buildvcs=false -tags=grpcnotrace
 export CGO_ENABLED := 0
 
-x8s = -X $(1).gitVersion=$(K8S) -X $(1).gitMajor=1 -X $(1).gitMinor=$(K8S_MINOR) -X $(1).gitCommit=$(COMMIT) -X $(1).gitTreeState=clean -X $(1).buildDate=$(DATE)
-KUBECTL_LDFLAGS := -s -w $(call x8s,k8s.io/component-base/version) $(call x8s,k8s.io/client-go/pkg/version)
-LDFLAGS  := $(KUBECTL_LDFLAGS) -X main.version=$(VERSION)
+# The linker's flags that tell a package (1) which Kubernetes (2) it is of.
+x8s = -X $(1).gitVersion=$(2) -X $(1).gitMajor=1 -X $(1).gitMinor=$(word 2,$(subst ., ,$(2))) -X $(1).gitCommit=$(COMMIT) -X $(1).gitTreeState=clean -X $(1).buildDate=$(DATE)
+kubectl_ldflags = -s -w $(call x8s,k8s.io/component-base/version,$(1)) $(call x8s,k8s.io/client-go/pkg/version,$(1))
+LDFLAGS  := $(call kubectl_ldflags,$(K8S)) -X main.version=$(VERSION)
 
 ##@ Use
 .PHONY: help
 help: ## List these targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 .PHONY: deps
 deps: ## Install what a build needs and this machine lacks (Debian packages; root)
@@ -49,10 +50,18 @@ up: deps build ## Build, then start a cluster in the background
 images: ## Build the images of config/samples and charts/demo, and serve them to the cluster on this machine
 	@$(GO) run ./hack/images
 
+.PHONY: test-images
+test-images: ## Make the images of Kubernetes' conformance tests, and serve them until Ctrl-C
+	@$(GO) run ./test/images
+
 ##@ Work
 .PHONY: test
 test: build tools ## Unit tests, in-process cluster tests, and tests with real containers
 	@hack/test.sh
+
+.PHONY: clients
+clients: build tools $(addprefix build/clients/,kubectl helm clientgo clientgo-older operator) ## Drive a cluster with stock kubectl, helm, client-go and controller-runtime
+	@$(GO) -C test/clients test -timeout 10m -count 1 ./...
 
 .PHONY: lint
 lint: tools ## gofmt, go vet, staticcheck, the arrows between packages, licence lines
@@ -61,6 +70,20 @@ lint: tools ## gofmt, go vet, staticcheck, the arrows between packages, licence 
 .PHONY: bench
 bench: build tools ## Measure against the budgets and print a table
 	@$(GO) run ./test/bench
+
+.PHONY: conformance
+conformance: build ## Kubernetes' conformance tests, from where they were stopped: SET=no-node SIG=api,node FOCUS=regexp FRESH=y
+	@$(GO) run ./test/conformance $(foreach f,SET SIG FOCUS RESUME,$(if $($f),-$(shell echo $f | tr A-Z a-z) '$($f)')) \
+		$(if $(FRESH),-fresh) $(if $(SIG)$(FOCUS),,-write docs/conformance.md)
+
+.PHONY: bench-compare
+bench-compare: build ## Put the same load on Hivemind and on stock Kubernetes, and print ratios
+	@$(GO) run ./test/compare $(ARGS)
+
+.PHONY: parity
+parity: ## Compare the API's answers with stock kube-apiserver's: KINDS=regexp N=cases SEED=n MIN=percent
+	@$(GO) run -ldflags '$(LDFLAGS)' ./test/parity $(foreach f,KINDS N SEED MIN,$(if $($f),-$(shell echo $f | tr A-Z a-z) '$($f)')) \
+		$(if $(KINDS),,-write docs/parity.md)
 
 .PHONY: generate
 generate: ## Write generated code anew (zz_generated.*)
@@ -116,7 +139,7 @@ $(STAGE)/helm: go.mod
 
 $(STAGE)/kubectl: go.mod hack/kubectl/main.go
 	@echo "build kubectl $(K8S)"
-	@$(GOBUILD) -ldflags '$(KUBECTL_LDFLAGS)' -o $@ ./hack/kubectl
+	@$(GOBUILD) -ldflags '$(call kubectl_ldflags,$(K8S))' -o $@ ./hack/kubectl
 
 PARTS := hivemindd hivemind-cni pause.tar containerd containerd-shim-runc-v2 runc kubectl helm
 
@@ -130,3 +153,24 @@ bin/hivemind: payload
 
 build/tools/%: $(STAGE)/%
 	@mkdir -p $(@D); cp $< $@
+
+# What the clients' tests run beside the tools: Helm 4, kubectl of two minors earlier, a program on client-go of either age, and an operator.
+# What is told its version is told it as those who ship it do.
+CLIENTS  := github.com/hivemind-project/hivemind/test/clients
+HELM4    := $(shell sed -n 's,^.*helm.sh/helm/v4 \(v[^ ]*\).*,\1,p' test/clients/go.mod)
+OLDER    := $(patsubst v0.%,v1.%,$(shell sed -n 's,^\tk8s.io/kubectl \(v[^ ]*\).*,\1,p' test/clients/older/go.mod))
+
+build/clients/helm: FORCE
+	@$(GOBUILD) -C test/clients -ldflags '-s -w -X helm.sh/helm/v4/internal/version.version=$(HELM4)' -o $(CURDIR)/$@ helm.sh/helm/v4/cmd/helm
+
+build/clients/clientgo: FORCE
+	@$(GOBUILD) -C test/clients -ldflags '-s -w' -o $(CURDIR)/$@ $(CLIENTS)/older/clientgo
+
+build/clients/operator: FORCE
+	@$(GOBUILD) -C test/clients -ldflags '-s -w' -o $(CURDIR)/$@ ./operator
+
+build/clients/kubectl: FORCE
+	@$(GOBUILD) -C test/clients/older -ldflags '$(call kubectl_ldflags,$(OLDER))' -o $(CURDIR)/$@ ./kubectl
+
+build/clients/clientgo-older: FORCE
+	@$(GOBUILD) -C test/clients/older -ldflags '-s -w' -o $(CURDIR)/$@ ./clientgo

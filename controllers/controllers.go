@@ -16,12 +16,13 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
 	"github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/controllers/certificates"
+	"github.com/hivemind-project/hivemind/pkg/events"
 )
 
 // Informers are the shared informers of the types that are served.
@@ -45,7 +46,9 @@ type Deps struct {
 	Events record.EventBroadcaster
 	// RootCA is the cluster's certificate authority in PEM, as pods are to see it.
 	RootCA []byte
-	Config *config.Config
+	// Authority signs certificates of clients and nodes.
+	Authority certificates.Authority
+	Config    *config.Config
 }
 
 // Entry is a controller of the list.
@@ -59,9 +62,9 @@ type Entry struct {
 // NewEvents returns the broadcaster that all controllers share. Events are written with client, one after the other, and
 // similar ones are joined; more than 1000 that wait are dropped. It ends with ctx.
 func NewEvents(ctx context.Context, client kubernetes.Interface) record.EventBroadcaster {
-	events := record.NewBroadcaster(record.WithContext(ctx))
-	events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
-	return events
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	broadcaster.StartRecordingToSink(events.NewSink(ctx, client.CoreV1()))
+	return broadcaster
 }
 
 // recorder records events as the component that Kubernetes names as their source.

@@ -8,10 +8,12 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/hivemind-project/hivemind/controllers/certificates"
 	"github.com/hivemind-project/hivemind/controllers/clusterroleaggregation"
 	"github.com/hivemind-project/hivemind/controllers/cronjob"
 	"github.com/hivemind-project/hivemind/controllers/daemonset"
 	"github.com/hivemind-project/hivemind/controllers/deployment"
+	"github.com/hivemind-project/hivemind/controllers/disruption"
 	"github.com/hivemind-project/hivemind/controllers/endpoints"
 	"github.com/hivemind-project/hivemind/controllers/endpointslice"
 	"github.com/hivemind-project/hivemind/controllers/endpointslicemirroring"
@@ -23,10 +25,12 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/persistentvolume"
 	"github.com/hivemind-project/hivemind/controllers/podgc"
 	"github.com/hivemind-project/hivemind/controllers/replicaset"
+	"github.com/hivemind-project/hivemind/controllers/resourcequota"
 	"github.com/hivemind-project/hivemind/controllers/rootca"
 	"github.com/hivemind-project/hivemind/controllers/serviceaccount"
 	"github.com/hivemind-project/hivemind/controllers/statefulset"
 	"github.com/hivemind-project/hivemind/controllers/ttlafterfinished"
+	"github.com/hivemind-project/hivemind/controllers/validatingadmissionpolicystatus"
 )
 
 // All returns every controller. Their order does not matter.
@@ -96,9 +100,25 @@ func All() []Entry {
 			core := d.Informers.Core().V1()
 			return endpointslicemirroring.New(client, core.Endpoints(), core.Services(), d.Informers.Discovery().V1().EndpointSlices(), d.recorder("endpoint-slice-mirroring-controller"))
 		}),
+		entry("disruption-controller", "disruption-controller", 2, func(d Deps, client kubernetes.Interface) (*disruption.Controller, error) {
+			return disruption.New(client, d.Informers.Policy().V1().PodDisruptionBudgets(), d.Informers.Core().V1(), d.Informers.Apps().V1(), d.recorder("controllermanager"))
+		}),
+		entry("resourcequota-controller", "resourcequota-controller", 3, func(d Deps, client kubernetes.Interface) (*resourcequota.Controller, error) {
+			metadata, err := d.Metadata("resourcequota-controller")
+			if err != nil {
+				return nil, err
+			}
+			return resourcequota.New(client, metadata, d.Informers)
+		}),
+		entry("certificatesigningrequest-controller", "certificate-controller", 1, func(d Deps, client kubernetes.Interface) (*certificates.Controller, error) {
+			return certificates.New(client, d.Informers.Certificates().V1().CertificateSigningRequests(), d.Authority)
+		}),
 		entry("pod-garbage-collector-controller", "pod-garbage-collector", 1, func(d Deps, client kubernetes.Interface) (*podgc.Controller, error) {
 			core := d.Informers.Core().V1()
 			return podgc.New(client, core.Pods(), core.Nodes(), podgc.DefaultThreshold), nil
+		}),
+		entry("validatingadmissionpolicy-status-controller", "validatingadmissionpolicy-status-controller", 1, func(d Deps, client kubernetes.Interface) (*validatingadmissionpolicystatus.Controller, error) {
+			return validatingadmissionpolicystatus.New(client, d.Informers.Admissionregistration().V1().ValidatingAdmissionPolicies())
 		}),
 		entry("clusterrole-aggregation-controller", "clusterrole-aggregation-controller", 1, func(d Deps, client kubernetes.Interface) (*clusterroleaggregation.Controller, error) {
 			return clusterroleaggregation.New(client, d.Informers.Rbac().V1().ClusterRoles())

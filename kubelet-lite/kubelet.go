@@ -19,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/component-base/version"
@@ -40,6 +39,7 @@ import (
 	"github.com/hivemind-project/hivemind/kubelet-lite/prober"
 	"github.com/hivemind-project/hivemind/kubelet-lite/status"
 	"github.com/hivemind-project/hivemind/kubelet-lite/volume"
+	"github.com/hivemind-project/hivemind/pkg/events"
 )
 
 // Volumes brings pods' volumes; volume.Manager does.
@@ -177,7 +177,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	if recorder == nil {
 		broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 		defer broadcaster.Shutdown()
-		broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.Client.CoreV1().Events("")})
+		broadcaster.StartRecordingToSink(events.NewSink(ctx, c.Client.CoreV1()))
 		recorder = broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: c.NodeName})
 	}
 	var machine node.Machine
@@ -343,7 +343,7 @@ func (k *Kubelet) bringUpNetwork(ctx context.Context, self *node.Node) error {
 
 // waitReady has the status looked at often until the node is ready for the first time.
 func (k *Kubelet) waitReady(ctx context.Context, self *node.Node) {
-	ticker := time.NewTicker(50 * time.Millisecond)
+	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		if current := self.Current(); current != nil && isReady(current) && k.health(ctx).NotReady == "" {

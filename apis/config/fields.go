@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -18,13 +19,15 @@ type Field struct {
 	Env   string // HIVEMIND_NETWORK_POD_CIDR
 	Usage string
 	Bool  bool // a flag that needs no value
+	List  bool // a flag that may be given again: each is one item
 	index []int
 }
 
 // EnvPrefix begins every environment variable that sets a field.
 const EnvPrefix = "HIVEMIND_"
 
-// Fields lists all that can be set, in the order of the types. The flag and the variable follow from the key.
+// Fields lists all that can be set, in the order of the types. The flag follows from the key, where the type does not name
+// another one, and the variable from the flag.
 func Fields() []Field {
 	return fieldsOf(reflect.TypeFor[Config](), "", nil)
 }
@@ -40,10 +43,10 @@ func fieldsOf(t reflect.Type, prefix string, index []int) []Field {
 			fields = append(fields, fieldsOf(f.Type, key+".", at)...)
 			continue
 		}
-		flag := kebab(key)
+		flag := cmp.Or(f.Tag.Get("flag"), kebab(key))
 		fields = append(fields, Field{
 			Key: key, Flag: flag, Env: EnvPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_")),
-			Usage: usage(key), Bool: f.Type.Kind() == reflect.Bool, index: at,
+			Usage: usage(key), Bool: f.Type.Kind() == reflect.Bool, List: f.Type == reflect.TypeFor[[]Registry](), index: at,
 		})
 	}
 	return fields
@@ -88,6 +91,8 @@ func usage(key string) string {
 		return "largest packet of pods, in bytes (default: that of the node's link)"
 	case "network.upstreamResolvers":
 		return "DNS servers for names outside of the cluster (default: those of /etc/resolv.conf)"
+	case "registries":
+		return "pull images of a registry from elsewhere, as HOST=ENDPOINT[,ENDPOINT][,exclusive]; may be given again"
 	case "simulated.pullDelay":
 		return "how long a simulated pull of an image takes, such as 1.5s (default none)"
 	case "simulated.startDelay":
@@ -125,9 +130,11 @@ func Lookup(key string) (Field, error) {
 	return Field{}, fmt.Errorf("unknown key %q: did you mean %q?", key, Nearest(key, keys))
 }
 
-// Get returns the value of f in c as text: lists and maps separated by commas.
+// Get returns the value of f in c as text: lists and maps separated by commas, registries by spaces.
 func (f Field) Get(c *Config) string {
 	switch v := f.in(c).Interface().(type) {
+	case []Registry:
+		return formatRegistries(v)
 	case []string:
 		return strings.Join(v, ",")
 	case map[string]string:
@@ -149,8 +156,18 @@ func (f Field) Get(c *Config) string {
 
 // Set parses value into f of c. The error says what was expected, and leaves naming the source to the caller.
 func (f Field) Set(c *Config, value string) error {
-	v := f.in(c)
+	return setText(f.in(c), value)
+}
+
+// setText parses value into v, which is a field of Config or of one of its items.
+func setText(v reflect.Value, value string) error {
 	switch v.Interface().(type) {
+	case []Registry:
+		registries, err := parseRegistries(value)
+		if err != nil {
+			return err
+		}
+		v.Set(reflect.ValueOf(registries))
 	case string:
 		v.SetString(value)
 	case []string:

@@ -34,6 +34,8 @@ func parse(tree map[string]any, prefix string, fields map[string]Field, c *Confi
 		f, isField := fields[key]
 		section, isMap := value.(map[string]any)
 		switch {
+		case isField && f.List:
+			errs = append(errs, readRegistries(value, key, &c.Registries)...)
 		case isField:
 			text, err := textOf(value)
 			if err == nil {

@@ -24,8 +24,10 @@ type Config struct {
 	API       API       `json:"api,omitempty"`
 	Network   Network   `json:"network,omitempty"`
 	Simulated Simulated `json:"simulated,omitempty"`
-	Storage   Storage   `json:"storage,omitempty"`
-	Log       Log       `json:"log,omitempty"`
+	// Registries are image registries that are reached in another way than by HTTPS at their own names.
+	Registries []Registry `json:"registries,omitempty" flag:"registry-mirror"`
+	Storage    Storage    `json:"storage,omitempty"`
+	Log        Log        `json:"log,omitempty"`
 }
 
 // Node is this machine as a member of the cluster.

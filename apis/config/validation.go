@@ -37,6 +37,7 @@ func Validate(c *Config) field.ErrorList {
 		errs = append(errs, field.Invalid(field.NewPath("node", "kubeletPort"), c.Node.KubeletPort, "must differ from api.port"))
 	}
 	errs = append(errs, validateNetwork(&c.Network, field.NewPath("network"))...)
+	errs = append(errs, validateRegistries(c.Registries, field.NewPath("registries"))...)
 	if c.Storage.QuotaBytes < minQuotaBytes {
 		errs = append(errs, field.Invalid(field.NewPath("storage", "quotaBytes"), c.Storage.QuotaBytes, "must be 67108864 (64 MiB) or more"))
 	}

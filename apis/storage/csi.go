@@ -35,6 +35,14 @@ func SetDefaultsCSIDriver(driver *storagev1.CSIDriver) {
 	setIfNil(&spec.SELinuxMount, false)
 }
 
+// PrepareCSIDriverForUpdate counts changes of the spec. The generation of a new driver is 0, unlike that of other kinds.
+func PrepareCSIDriverForUpdate(driver, before *storagev1.CSIDriver) {
+	driver.Generation = before.Generation
+	if !equality.Semantic.DeepEqual(driver.Spec, before.Spec) {
+		driver.Generation++
+	}
+}
+
 // ValidateCSIDriver checks a new CSIDriver.
 func ValidateCSIDriver(driver *storagev1.CSIDriver) field.ErrorList {
 	return append(check.ClusterMetadata(&driver.ObjectMeta, apivalidation.NameIsDNSSubdomain), validateDriverSpec(&driver.Spec)...)
@@ -188,6 +196,11 @@ func SetDefaultsVolumeAttachment(attachment *storagev1.VolumeAttachment) {
 	if spec := attachment.Spec.Source.InlineVolumeSpec; spec != nil {
 		core.SetDefaultsPersistentVolumeSpec(spec)
 	}
+}
+
+// PrepareVolumeAttachmentForStatusUpdate keeps the metadata that a client asked for: a status changes nothing but itself.
+func PrepareVolumeAttachmentForStatusUpdate(attachment, before *storagev1.VolumeAttachment) {
+	attachment.Labels, attachment.Annotations, attachment.Finalizers = before.Labels, before.Annotations, before.Finalizers
 }
 
 // ValidateVolumeAttachment checks a new VolumeAttachment.

@@ -10,6 +10,7 @@ import (
 
 	apiconfig "github.com/hivemind-project/hivemind/apis/config"
 	"github.com/hivemind-project/hivemind/pkg/agent"
+	"github.com/hivemind-project/hivemind/pkg/agent/simulation"
 	"github.com/hivemind-project/hivemind/pkg/component"
 	"github.com/hivemind-project/hivemind/pkg/server"
 )
@@ -20,15 +21,15 @@ func components(cfg *apiconfig.Config, opts options, failed func(error)) ([]comp
 	if !slices.Contains(cfg.Roles, apiconfig.RoleServer) {
 		return nil, errors.New("roles: an agent alone has no server to join; add the role server")
 	}
-	s := server.New(cfg, failed)
+	s := server.New(cfg, server.Options{Failed: failed})
 	parts := s.Components()
 	if !slices.Contains(cfg.Roles, apiconfig.RoleAgent) {
 		return parts, nil
 	}
 	if cfg.Runtime == apiconfig.RuntimeSimulated {
-		a := agent.NewSimulated(cfg, agent.SimulatedOptions{Upstream: func() (agent.SimulatedUpstream, error) {
+		a := simulation.NewSimulated(cfg, simulation.SimulatedOptions{Upstream: func() (simulation.SimulatedUpstream, error) {
 			ids := s.Identities()
-			return agent.SimulatedUpstream{Client: s.NodeClient, Informers: s.Informers(), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
+			return simulation.SimulatedUpstream{Client: s.NodeClient, Informers: s.Informers(), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
 		}})
 		s.DialNodes(a.Dial)
 		return append(parts, a.Components()...), nil

@@ -26,18 +26,22 @@ const version = "1"
 
 func main() {
 	out := flag.String("o", "build/pause.tar", "file to write")
+	program := flag.String("program", "", "write the program alone to this file, and no image")
 	source := flag.String("source", "cmd/pause/pause.c", "C source of the program")
 	flag.Parse()
-	if err := run(*source, *out); err != nil {
+	if err := run(*source, *out, *program); err != nil {
 		fmt.Fprintln(os.Stderr, "pauseimage:", err)
 		os.Exit(1)
 	}
 }
 
-func run(source, out string) error {
+func run(source, out, alone string) error {
 	program, err := compile(source)
 	if err != nil {
 		return fmt.Errorf("compile %s: %w", source, err)
+	}
+	if alone != "" {
+		return os.WriteFile(alone, program, 0o755)
 	}
 	image, err := archive(program, "docker.io/hivemind/pause:"+version)
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	cri "k8s.io/cri-client/pkg"
 	"k8s.io/klog/v2"
 
+	"github.com/hivemind-project/hivemind/apis/config"
 	"github.com/hivemind-project/hivemind/kubelet-lite/containerd"
 	"github.com/hivemind-project/hivemind/kubelet-lite/containerd/containerdtest"
 )
@@ -72,7 +73,10 @@ func TestPull(t *testing.T) {
 	defer cancel()
 	open, locked := startRegistry(t, "127.0.0.1", ""), startRegistry(t, "127.0.0.1", "secret")
 	opts, groups := containerdtest.Options(t)
-	opts.Registries = []containerd.Registry{{Host: "registry.example", Endpoints: []string{"http://" + open}}}
+	opts.Registries = []config.Registry{
+		{Host: "registry.example", Endpoints: []string{"http://" + open}},
+		{Host: "only.example", Endpoints: []string{"http://127.0.0.1:1", "http://" + open}, Exclusive: true},
+	}
 	s := containerd.New(opts, groups)
 	if err := s.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -100,6 +104,8 @@ func TestPull(t *testing.T) {
 		{"without the password", locked + "/app:1", nil, "pull access denied"},
 		{"no such image", open + "/none:1", nil, "not found"},
 		{"by a mirror", "registry.example/app:1", nil, ""},
+		{"by the second of two mirrors", "only.example/app:1", nil, ""},
+		{"from mirrors alone", "only.example/none:1", nil, "only.example/none:1: not found"},
 	} {
 		id, err := images.PullImage(ctx, &runtimeapi.ImageSpec{Image: tc.image}, tc.auth, nil)
 		switch {

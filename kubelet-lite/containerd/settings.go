@@ -158,28 +158,6 @@ func overlayWorks(dir string) bool {
 	return syscall.Unmount(merged, syscall.MNT_DETACH) == nil
 }
 
-// writeRegistries writes a hosts.toml for every registry that is reached in a way of its own. Directories that others
-// put below certs.d stay.
-func writeRegistries(o *Options) error {
-	for _, r := range o.Registries {
-		var b strings.Builder
-		for _, e := range r.Endpoints {
-			fmt.Fprintf(&b, "[host.%s]\ncapabilities = [\"pull\", \"resolve\"]\n", strconv.Quote(e))
-			if r.SkipVerify {
-				b.WriteString("skip_verify = true\n")
-			}
-		}
-		dir := filepath.Join(o.registries(), r.Host)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("configure registry %s: %w", r.Host, err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(b.String()), 0o644); err != nil {
-			return fmt.Errorf("configure registry %s: %w", r.Host, err)
-		}
-	}
-	return nil
-}
-
 func digestOf(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])

@@ -93,36 +93,6 @@ func TestInspectLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestRegistries(t *testing.T) {
-	o := Options{DataDir: t.TempDir(), Registries: []Registry{
-		{Host: "docker.io", Endpoints: []string{"https://mirror.example", "http://10.0.0.5:5000"}, SkipVerify: true}}}
-	other := filepath.Join(o.registries(), "ghcr.io", "hosts.toml")
-	if err := os.MkdirAll(filepath.Dir(other), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(other, []byte("# by hand"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeRegistries(&o); err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(filepath.Join(o.registries(), "docker.io", "hosts.toml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got map[string]any
-	if err := toml.Unmarshal(data, &got); err != nil {
-		t.Fatal(err)
-	}
-	host := map[string]any{"capabilities": []any{"pull", "resolve"}, "skip_verify": true}
-	if d := cmp.Diff(map[string]any{"host": map[string]any{"https://mirror.example": host, "http://10.0.0.5:5000": host}}, got); d != "" {
-		t.Error(d)
-	}
-	if kept, err := os.ReadFile(other); err != nil || string(kept) != "# by hand" {
-		t.Errorf("another's file: %q, %v", kept, err)
-	}
-}
-
 func TestImageName(t *testing.T) {
 	archive := func(name, text string) []byte {
 		var buf bytes.Buffer

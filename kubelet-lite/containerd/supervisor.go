@@ -27,6 +27,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"github.com/hivemind-project/hivemind/apis/config"
 	"github.com/hivemind-project/hivemind/kubelet-lite/cgroup"
 )
 
@@ -41,15 +42,8 @@ type Options struct {
 	CNIBinDirs []string // where CNI plugins are
 	CNIConfDir string   // where the network's configuration is, or will be: it is watched
 	PauseImage []byte   // OCI archive of the sandbox image, one image with its name (hack/pauseimage)
-	Registries []Registry
+	Registries []config.Registry
 	MemoryMiB  int // soft limit of containerd's own heap (GOMEMLIMIT), 0 for none
-}
-
-// Registry is an image registry that is not simply reached by HTTPS at its own name.
-type Registry struct {
-	Host       string   // as in image references, such as docker.io or 10.0.0.5:5000
-	Endpoints  []string // tried in order, as http://10.0.0.5:5000 or https://mirror.example; then Host itself
-	SkipVerify bool     // take any certificate
 }
 
 // Socket is where CRI is served.

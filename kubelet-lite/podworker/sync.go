@@ -30,7 +30,12 @@ func (w *worker) sync(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) time.
 		w.m.Objects.Register(pod)
 		w.registered = shapeOf(pod)
 	}
-	w.report(pod, false)
+	// Between a container that was stopped because its definition changed and the next, which is there in a moment, nothing is said:
+	// the pod would not be ready for that moment, and no update of it is worth that.
+	due := w.restarting(runtime)
+	if !due {
+		w.report(pod, false)
+	}
 	a := plan(pod, runtime, world{failed: w.m.Prober.Failed, started: w.m.Prober.Started, stopping: w.isStopping, force: w.force})
 	if a.finished {
 		return w.terminate(ctx, pod, runtime)
@@ -50,9 +55,22 @@ func (w *worker) sync(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) time.
 			w.settled()
 		}
 		again = sooner(again, after)
+		due = true
+	}
+	if due {
 		w.report(pod, false)
 	}
 	return sooner(again, w.refresh(ctx, pod))
+}
+
+// restarting says whether a container has ended that was stopped to be started again.
+func (w *worker) restarting(runtime *pleg.Pod) bool {
+	for name := range w.force {
+		if c, ok := runtime.Latest(name); ok && c.State == pleg.Exited {
+			return true
+		}
+	}
+	return false
 }
 
 // bringUp prepares what containers need, and starts those that are to be started. An error is of the pod as a whole; what

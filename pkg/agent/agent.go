@@ -111,7 +111,7 @@ func (a *Agent) startContainerd(ctx context.Context) error {
 	a.cgroups = cgroup.New(mounts, a.config.CgroupRoot(), 0)
 	a.containerd = containerd.New(containerd.Options{
 		BinDir: a.options.BinDir, DataDir: a.config.DataDir, RunDir: a.config.RunDir(), CgroupRoot: a.config.CgroupRoot(),
-		CNIBinDirs: []string{a.options.BinDir}, CNIConfDir: a.cniConfDir(), PauseImage: pause,
+		CNIBinDirs: []string{a.options.BinDir}, CNIConfDir: a.cniConfDir(), PauseImage: pause, Registries: a.config.Registries,
 	}, a.cgroups)
 	return a.containerd.Start(ctx)
 }

@@ -18,7 +18,6 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/component-base/metrics/legacyregistry"
 
@@ -31,6 +30,7 @@ import (
 	"github.com/hivemind-project/hivemind/kubelet-lite/stats"
 	"github.com/hivemind-project/hivemind/kubelet-lite/volume"
 	"github.com/hivemind-project/hivemind/kubelet-lite/volume/local"
+	"github.com/hivemind-project/hivemind/pkg/events"
 	"github.com/hivemind-project/hivemind/pkg/network/bridge"
 	"github.com/hivemind-project/hivemind/pkg/network/cni"
 	"github.com/hivemind-project/hivemind/pkg/network/dns"
@@ -93,7 +93,7 @@ func (a *Agent) startKubelet(ctx context.Context) (err error) {
 // recordEvents opens the way of events to the server.
 func (a *Agent) recordEvents() {
 	broadcaster := record.NewBroadcaster(record.WithContext(a.life))
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: a.client.CoreV1().Events("")})
+	broadcaster.StartRecordingToSink(events.NewSink(a.life, a.client.CoreV1()))
 	a.recorder = broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: a.config.Node.Name})
 	a.background("events", func(ctx context.Context) error {
 		<-ctx.Done()

@@ -10,11 +10,14 @@ package apiserver
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
 
+	eventsv1 "k8s.io/api/events/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -31,16 +34,15 @@ import (
 	"k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/apiserver/pkg/util/compatibility"
 
+	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
-	"github.com/hivemind-project/hivemind/pkg/informer"
 	"github.com/hivemind-project/hivemind/pkg/registry"
 )
 
 // Config is what the server is made of.
 type Config struct {
-	Registry  *registry.Registry
-	Informers *informer.Factory
-	Loopback  *Loopback
+	Registry *registry.Registry
+	Loopback *Loopback
 
 	// Listener is where clients connect; Certificate and Key, in PEM, are shown to them; ClientCA is whom client
 	// certificates must come from.
@@ -56,6 +58,8 @@ type Config struct {
 	Rules         authorizer.RuleResolver
 	// Admission decides on writes, in order.
 	Admission []admission.Interface
+	// Webhooks is how this server reaches those of custom resources.
+	Webhooks Webhooks
 	// Serve is passed on to the registry's REST side.
 	Serve registry.ServeOptions
 	// TypeConverter knows the structure of the types that are served, for server-side apply.
@@ -71,15 +75,22 @@ type Server struct {
 	generic  *genericapiserver.GenericAPIServer
 	custom   *apiextensions.CustomResourceDefinitions
 	loopback *Loopback
+	listener *trackingListener
+	requests *requests
 	done     chan error
 	cancel   context.CancelFunc
 }
 
 // New builds the server; nothing runs yet.
 func New(c Config) (*Server, error) {
+	s := &Server{loopback: c.Loopback, listener: trackConnections(c.Listener), requests: newRequests(), done: make(chan error, 1)}
+	c.Listener = s.listener
 	main, err := genericConfig(&c)
 	if err != nil {
 		return nil, err
+	}
+	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
+		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(handler, config.LongRunningFunc), config)
 	}
 	custom, err := newCustomResources(main, c)
 	if err != nil {
@@ -91,8 +102,12 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("build the API server: %w", err)
 	}
 	c.Serve.Authorizer, c.Serve.Rules, c.Serve.Audiences = main.Authorization.Authorizer, c.Rules, c.Audiences
-	if err := installGroups(server, main, c); err != nil {
+	table, err := installGroups(server, main, c)
+	if err != nil {
 		return nil, err
+	}
+	if err := listCustomGroups(custom, table, server.DiscoveryGroupManager); err != nil {
+		return nil, fmt.Errorf("list the groups of custom resources: %w", err)
 	}
 	documents, err := openapi.NewServer()
 	if err != nil {
@@ -110,7 +125,8 @@ func New(c Config) (*Server, error) {
 		}
 	}
 	c.Loopback.SetHandler(server.Handler)
-	return &Server{generic: server, custom: custom, loopback: c.Loopback, done: make(chan error, 1)}, nil
+	s.generic, s.custom = server, custom
+	return s, nil
 }
 
 // privileged is the server itself as its own client.
@@ -134,7 +150,8 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	g.Authentication = genericapiserver.AuthenticationInfo{APIAudiences: c.Audiences, Authenticator: authenticators(c)}
 	g.Authorization.Authorizer = c.Authorizer
 	g.RuleResolver = c.Rules
-	g.AdmissionControl = admission.NewChainHandler(c.Admission...)
+	g.AdmissionControl = plugins.NewChain(c.Admission...)
+	g.EquivalentResourceRegistry = runtime.NewEquivalentResourceRegistryWithIdentity(storedAs)
 	g.LongRunningFunc = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	g.AggregatedDiscoveryGroupManager = discoveryendpoint.NewResourceManager("apis")
 	g.StorageObjectCountTracker = nil
@@ -146,32 +163,69 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	return g, nil
 }
 
+// storedAs tells which resources are the same objects under another name, so that a webhook for the one hears of writes to
+// the other: events are in two groups.
+func storedAs(resource schema.GroupResource) string {
+	if resource.Resource == "events" && (resource.Group == "" || resource.Group == eventsv1.GroupName) {
+		return "events"
+	}
+	return resource.String()
+}
+
 // installGroups serves every group of the table. It differs from the machinery's own InstallAPIGroups in that the schema for
-// server-side apply is not built before somebody needs it.
-func installGroups(server *genericapiserver.GenericAPIServer, config *genericapiserver.Config, c Config) error {
+// server-side apply is not built before somebody needs it. It returns the names of the groups.
+func installGroups(server *genericapiserver.GenericAPIServer, config *genericapiserver.Config, c Config) (map[string]bool, error) {
 	versions := map[string][]schema.GroupVersion{}
+	installed := map[string]bool{}
 	var names []string
 	for _, g := range c.Registry.Groups(c.Serve) {
 		if err := installGroup(server, config, c, g); err != nil {
-			return fmt.Errorf("serve %s: %w", g.GroupVersion, err)
+			return nil, fmt.Errorf("serve %s: %w", g.GroupVersion, err)
 		}
-		if versions[g.GroupVersion.Group] == nil {
+		if !installed[g.GroupVersion.Group] {
 			names = append(names, g.GroupVersion.Group)
+			installed[g.GroupVersion.Group] = true
 		}
 		versions[g.GroupVersion.Group] = append(versions[g.GroupVersion.Group], g.GroupVersion)
 	}
 	for _, name := range names {
 		publishGroup(server, config, name, versions[name])
 	}
-	return nil
+	return installed, nil
 }
 
-// Start runs the server until Stop and waits for it to be ready, or for ctx to end.
+// stopWithin is how long a server that has not become ready in time may take to stop.
+const stopWithin = 10 * time.Second
+
+// Start runs the server until Stop and waits for it to be ready. Where ctx ends first, the server is stopped.
 func (s *Server) Start(ctx context.Context) error {
 	run, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
+	s.readDefinitions(ctx, run.Done())
 	prepared := s.generic.PrepareRun()
 	go func() { s.done <- prepared.RunWithContext(run) }()
+	err := s.waitReady(ctx)
+	if err != nil && ctx.Err() != nil {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+		defer cancel()
+		// The machinery ends the process when a hook is interrupted that follows the start, so these are given their time.
+		err = errors.Join(err, s.waitReady(stop), s.Stop(stop))
+	}
+	return err
+}
+
+// readDefinitions reads the definitions of custom resources that are stored. The server's hooks would do so as well, but look only
+// ten times a second whether it is done.
+func (s *Server) readDefinitions(ctx context.Context, stop <-chan struct{}) {
+	definitions := s.custom.Informers.Apiextensions().V1().CustomResourceDefinitions().Informer()
+	s.custom.Informers.Start(stop)
+	select {
+	case <-definitions.HasSyncedChecker().Done():
+	case <-ctx.Done(): // whoever waits for the server to be ready tells
+	}
+}
+
+func (s *Server) waitReady(ctx context.Context) error {
 	for {
 		if ready(ctx, s.loopback) {
 			return nil
@@ -190,20 +244,6 @@ func (s *Server) Start(ctx context.Context) error {
 // Done tells when the server has ended, and why.
 func (s *Server) Done() <-chan error { return s.done }
 
-// Stop ends the server: it finishes what is in flight and refuses what is new.
-func (s *Server) Stop(ctx context.Context) error {
-	if s.cancel == nil {
-		return nil
-	}
-	s.cancel()
-	select {
-	case err := <-s.done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("requests still run: %w", context.Cause(ctx))
-	}
-}
-
 // ready asks the server itself.
 func ready(ctx context.Context, loopback *Loopback) bool {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://loopback/readyz", nil)
@@ -215,5 +255,6 @@ func ready(ctx context.Context, loopback *Loopback) bool {
 		return false
 	}
 	defer response.Body.Close()
-	return response.StatusCode == http.StatusOK
+	_, err = io.Copy(io.Discard, response.Body) // a handler whose reader goes complains
+	return err == nil && response.StatusCode == http.StatusOK
 }

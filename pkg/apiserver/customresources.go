@@ -5,32 +5,26 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
-	"net/url"
+	"time"
 
+	apiextensionshelpers "k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	openapicontroller "k8s.io/apiextensions-apiserver/pkg/controller/openapi"
 	openapiv3controller "k8s.io/apiextensions-apiserver/pkg/controller/openapiv3"
 	openapidefinitions "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/apiserver/pkg/util/proxy"
-	"k8s.io/apiserver/pkg/util/webhook"
-	corelisters "k8s.io/client-go/listers/core/v1"
 
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
-	"github.com/hivemind-project/hivemind/pkg/informer"
 )
 
 // newCustomResources returns the server of CustomResourceDefinitions and of what they define; requests that the table does not
 // know go there.
 func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions.CustomResourceDefinitions, error) {
-	resolver, err := newServiceResolver(c.Informers)
-	if err != nil {
-		return nil, err
-	}
 	own := *main
 	own.Serializer = apiextensions.Codecs
 	own.PostStartHooks = map[string]genericapiserver.PostStartHookConfigEntry{}
@@ -44,15 +38,33 @@ func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions
 		ExtraConfig: apiextensions.ExtraConfig{
 			CRDRESTOptionsGetter: c.CustomResources(runtime.NewCodec(unstructured.UnstructuredJSONScheme, unstructured.UnstructuredJSONScheme)),
 			MasterCount:          1,
-			ServiceResolver:      resolver,
-			AuthResolverWrapper:  webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, nil, own.LoopbackClientConfig, own.TracerProvider),
+			ServiceResolver:      c.Webhooks.Services,
+			AuthResolverWrapper:  c.Webhooks.Authentication,
 		},
 	}
 	server, err := config.Complete().New(genericapiserver.NewEmptyDelegateWithCustomHandler(http.NotFoundHandler()))
 	if err != nil {
 		return nil, fmt.Errorf("build the server of custom resources: %w", err)
 	}
+	if err := server.Informers.Apiextensions().V1().CustomResourceDefinitions().Informer().SetTransform(establishedForLong); err != nil {
+		return nil, fmt.Errorf("build the server of custom resources: %w", err)
+	}
 	return server, nil
+}
+
+// peersCatchUp is how long the server of custom resources holds back the creation of objects after their definition was
+// established.
+const peersCatchUp = 2 * time.Second
+
+// establishedForLong makes definitions appear to have been established for long. Their server keeps a client's first create waiting
+// until every other server must have seen the definition; this one has no others, and has seen it itself.
+func establishedForLong(object any) (any, error) {
+	if crd, ok := object.(*apiextensionsv1.CustomResourceDefinition); ok {
+		if c := apiextensionshelpers.FindCRDCondition(crd, apiextensionsv1.Established); c != nil && time.Since(c.LastTransitionTime.Time) < peersCatchUp {
+			c.LastTransitionTime = metav1.NewTime(c.LastTransitionTime.Add(-peersCatchUp))
+		}
+	}
+	return object, nil
 }
 
 // describeCustomResources keeps the OpenAPI documents of custom resources as their definitions are.
@@ -64,22 +76,4 @@ func describeCustomResources(server *apiextensions.CustomResourceDefinitions, do
 		go v3.Run(documents.V3, ctx.Done())
 		return nil
 	}
-}
-
-// serviceResolver finds an endpoint of the service that a webhook names, so that calls need no cluster DNS.
-type serviceResolver struct {
-	services corelisters.ServiceLister
-	slices   proxy.EndpointSliceGetter
-}
-
-func newServiceResolver(f *informer.Factory) (webhook.ServiceResolver, error) {
-	slices, err := proxy.NewEndpointSliceIndexerGetter(f.Discovery().V1().EndpointSlices())
-	if err != nil {
-		return nil, fmt.Errorf("index endpoint slices by service: %w", err)
-	}
-	return serviceResolver{f.Core().V1().Services().Lister(), slices}, nil
-}
-
-func (r serviceResolver) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
-	return proxy.ResolveEndpoint(r.services, r.slices, namespace, name, port)
 }

@@ -80,11 +80,11 @@ func publishGroup(server *genericapiserver.GenericAPIServer, config *genericapis
 	sort.Slice(versions, func(i, j int) bool {
 		return version.CompareKubeAwareVersionStrings(versions[i].Version, versions[j].Version) > 0
 	})
-	group := metav1.APIGroup{Name: name}
+	var labels []string
 	for _, v := range versions {
-		group.Versions = append(group.Versions, metav1.GroupVersionForDiscovery{GroupVersion: v.String(), Version: v.Version})
+		labels = append(labels, v.Version)
 	}
-	group.PreferredVersion = group.Versions[0]
+	group := apiGroup(name, labels...)
 	server.DiscoveryGroupManager.AddGroup(group)
 	server.Handler.GoRestfulContainer.Add(discovery.NewAPIGroupHandler(server.Serializer, group).WebService())
 }

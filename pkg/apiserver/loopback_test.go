@@ -99,7 +99,9 @@ func TestLoopbackCloseEndsHandler(t *testing.T) {
 		<-gone
 		<-r.Context().Done()
 	})
-	response, err := transport.RoundTrip(request(t, t.Context(), ""))
+	watch := request(t, t.Context(), "")
+	watch.URL.RawQuery = "watch=true"
+	response, err := transport.RoundTrip(watch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +110,36 @@ func TestLoopbackCloseEndsHandler(t *testing.T) {
 	case <-ended:
 	case <-time.After(10 * time.Second):
 		t.Fatal("the handler does not hear that its client has gone")
+	}
+}
+
+// A request that is no stream is finished when its client has gone, and does not see that it has.
+func TestLoopbackFinishesRequests(t *testing.T) {
+	begun, finished := make(chan struct{}), make(chan error, 1)
+	ctx, leave := context.WithCancel(t.Context())
+	transport := loopbackTo(func(w http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-ctx.Done()
+		_, err := w.Write(make([]byte, 2*maxUnread))
+		if err == nil {
+			_, err = w.Write([]byte("more than a reader that has gone would be waited for"))
+		}
+		finished <- errors.Join(err, r.Context().Err())
+	})
+	go func() {
+		<-begun
+		leave()
+	}()
+	if _, err := transport.RoundTrip(request(t, ctx, "")); !errors.Is(err, context.Canceled) {
+		t.Errorf("a client that has gone gets %v", err)
+	}
+	select {
+	case err := <-finished:
+		if err != nil {
+			t.Errorf("the handler got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the handler does not finish")
 	}
 }
 

@@ -63,6 +63,7 @@ func TestLoadRefuses(t *testing.T) {
 		"unknown key in the file":  {args: []string{"--config", bad}, want: bad + `: unknown key "api.prot": did you mean "api.port"?`},
 		"unknown variable":         {environ: []string{"HIVEMIND_API_PROT=1"}, want: "unknown variable HIVEMIND_API_PROT: did you mean HIVEMIND_API_PORT?"},
 		"wrong kind in a variable": {environ: []string{"HIVEMIND_API_PORT=x"}, want: `HIVEMIND_API_PORT: "x" is not a whole number`},
+		"registry without a host":  {args: []string{"--registry-mirror", "http://a"}, want: `--registry-mirror: "http://a" is not HOST=ENDPOINT`},
 		"wrong kind in a flag":     {args: []string{"--api-port", "x"}, want: `--api-port: "x" is not a whole number`},
 		"invalid value":            {args: []string{"--api-port", "70000"}, want: "api.port: Invalid value: 70000"},
 		"named file is missing":    {environ: []string{"HIVEMIND_CONFIG=/nonexistent.yaml"}, want: "/nonexistent.yaml", machine: true},
@@ -82,10 +83,48 @@ func TestLoadRefuses(t *testing.T) {
 func TestVariablesOfServicesAreNotSettings(t *testing.T) {
 	_, err := load(t, []string{"--data-dir", t.TempDir()}, []string{
 		"HIVEMIND_SERVICE_HOST=10.43.0.5", "HIVEMIND_SERVICE_PORT_HTTPS=6443", "HIVEMIND_PORT=tcp://10.43.0.5:6443",
-		"HIVEMIND_PORT_6443_TCP_ADDR=10.43.0.5", "HIVEMIND_API_PORT=tcp://10.43.0.6:80",
+		"HIVEMIND_PORT_6443_TCP_ADDR=10.43.0.5", "HIVEMIND_API_PORT=tcp://10.43.0.6:80", "HIVEMIND_DNS_PORT_53_UDP=udp://10.43.0.7:53",
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+func TestRegistries(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.yaml")
+	if err := os.WriteFile(file, []byte("registries: [{host: file.example, endpoints: [http://a]}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--config", file, "--data-dir", filepath.Join(dir, "data")}
+	variable := []string{"HIVEMIND_REGISTRY_MIRROR=one.example=http://b two.example=http://c,exclusive"}
+	for _, c := range []struct {
+		args, environ []string
+		want          string
+	}{
+		{nil, nil, "file.example=http://a"},
+		{nil, variable, "one.example=http://b two.example=http://c,exclusive"},
+		{[]string{"--registry-mirror", "x.example=http://d,http://e", "--registry-mirror=*=http://f"}, variable, "x.example=http://d,http://e *=http://f"},
+	} {
+		cfg, err := load(t, append(args, c.args...), c.environ)
+		if err != nil {
+			t.Fatal(err)
+		}
+		field, err := config.Lookup("registries")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := field.Get(cfg); got != c.want {
+			t.Errorf("registries %q, want %q", got, c.want)
+		}
+		// hivemindd reads what it is started with from the data directory.
+		if err := datadir.Open(cfg, "v1"); err != nil {
+			t.Fatal(err)
+		}
+		kept, err := datadir.Kept(cfg.DataDir)
+		if err != nil || field.Get(kept) != c.want {
+			t.Errorf("kept %+v, %v", kept, err)
+		}
 	}
 }
 

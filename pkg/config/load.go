@@ -46,6 +46,10 @@ func AddFlag(flags *pflag.FlagSet, f config.Field) {
 		usage += " (default " + value + ")"
 	}
 	// The flag's own default stays empty: only a flag that was given overrides the variables and the file.
+	if f.List {
+		flags.StringArray(f.Flag, nil, usage)
+		return
+	}
 	flags.String(f.Flag, "", usage)
 	if f.Bool {
 		flags.Lookup(f.Flag).NoOptDefVal = "true"
@@ -115,7 +119,11 @@ func Read(flags *pflag.FlagSet, environ []string) (*config.Config, error) {
 		if flag == nil || !flag.Changed {
 			continue
 		}
-		if err := f.Set(c, flag.Value.String()); err != nil {
+		value := flag.Value.String()
+		if list, ok := flag.Value.(pflag.SliceValue); ok {
+			value = strings.Join(list.GetSlice(), " ")
+		}
+		if err := f.Set(c, value); err != nil {
 			return nil, Invalid(fmt.Errorf("--%s: %w", f.Flag, err))
 		}
 	}
@@ -237,7 +245,8 @@ func readEnv(environ []string, c *config.Config) error {
 // isServiceLink tells the variables that Kubernetes gives a container for a Service called hivemind or hivemind-…
 // from those that a person sets.
 func isServiceLink(name, value string) bool {
-	return strings.Contains(value, "://") || strings.Contains(name, "_SERVICE_HOST") || strings.Contains(name, "_SERVICE_PORT") ||
+	protocol, _, _ := strings.Cut(value, "://")
+	return protocol != value && slices.Contains([]string{"tcp", "udp", "sctp"}, protocol) || strings.Contains(name, "_SERVICE_HOST") || strings.Contains(name, "_SERVICE_PORT") ||
 		strings.Contains(name, "_TCP_") || strings.Contains(name, "_UDP_")
 }
 

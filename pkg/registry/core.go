@@ -29,6 +29,7 @@ func coreRows() []*Resource {
 			Fields: func(n *corev1.Namespace) fields.Set {
 				return fields.Set{"status.phase": string(n.Status.Phase)}
 			},
+			Held: func(n *corev1.Namespace) bool { return len(n.Spec.Finalizers) > 0 },
 		}.in(v1, "Namespace"),
 		Kind[corev1.Node]{
 			Resource: "nodes", Singular: "node", ShortNames: []string{"no"}, Cluster: true,
@@ -39,6 +40,7 @@ func coreRows() []*Resource {
 			Fields: func(n *corev1.Node) fields.Set {
 				return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
 			},
+			Warnings: core.WarningsNode,
 		}.in(v1, "Node"),
 		Kind[corev1.Pod]{
 			Resource: "pods", Singular: "pod", ShortNames: []string{"po"}, Categories: []string{"all"},
@@ -48,6 +50,7 @@ func coreRows() []*Resource {
 			PrepareForStatusUpdate: core.PreparePodForStatusUpdate,
 			Validate:               core.ValidatePod, ValidateUpdate: core.ValidatePodUpdate, ValidateStatusUpdate: core.ValidatePodStatusUpdate,
 			Fields: podFields, GracePeriod: podGracePeriod,
+			Warnings: core.WarningsPod, StatusWarnings: core.WarningsPodStatus,
 		}.in(v1, "Pod"),
 		Kind[corev1.Service]{
 			Resource: "services", Singular: "service", ShortNames: []string{"svc"}, Categories: []string{"all"},
@@ -58,11 +61,13 @@ func coreRows() []*Resource {
 			Fields: func(s *corev1.Service) fields.Set {
 				return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 			},
+			Warnings: core.WarningsService, StatusWarnings: core.WarningsServiceStatus,
 		}.in(v1, "Service"),
 		Kind[corev1.Endpoints]{
 			Resource: "endpoints", Singular: "endpoints", ShortNames: []string{"ep"}, CreateOnUpdate: true,
 			List:        func() runtime.Object { return &corev1.EndpointsList{} },
 			SetDefaults: core.SetDefaultsEndpoints, Validate: core.ValidateEndpoints, ValidateUpdate: core.ValidateEndpointsUpdate,
+			Warnings: core.WarningsEndpoints,
 		}.in(v1, "Endpoints"),
 		Kind[corev1.ConfigMap]{
 			Resource: "configmaps", Singular: "configmap", ShortNames: []string{"cm"},
@@ -74,13 +79,15 @@ func coreRows() []*Resource {
 			List:        func() runtime.Object { return &corev1.SecretList{} },
 			SetDefaults: core.SetDefaultsSecret, PrepareForUpdate: core.PrepareSecretForUpdate,
 			Validate: core.ValidateSecret, ValidateUpdate: core.ValidateSecretUpdate,
-			Fields: func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} },
+			Fields:   func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} },
+			Warnings: core.WarningsSecret,
 		}.in(v1, "Secret"),
 		Kind[corev1.ServiceAccount]{
 			Resource: "serviceaccounts", Singular: "serviceaccount", ShortNames: []string{"sa"},
 			List:             func() runtime.Object { return &corev1.ServiceAccountList{} },
 			PrepareForCreate: core.PrepareServiceAccountForCreate, PrepareForUpdate: core.PrepareServiceAccountForUpdate,
 			Validate: core.ValidateServiceAccount, ValidateUpdate: core.ValidateServiceAccountUpdate,
+			Warnings: core.WarningsServiceAccount,
 		}.in(v1, "ServiceAccount"),
 		Kind[corev1.PersistentVolume]{
 			Resource: "persistentvolumes", Singular: "persistentvolume", ShortNames: []string{"pv"}, Cluster: true,
@@ -88,6 +95,7 @@ func coreRows() []*Resource {
 			Status: true, SetDefaults: core.SetDefaultsPersistentVolume, PrepareForCreate: core.PreparePersistentVolumeForCreate,
 			PrepareForStatusUpdate: core.PreparePersistentVolumeForStatusUpdate,
 			Validate:               core.ValidatePersistentVolume, ValidateUpdate: core.ValidatePersistentVolumeUpdate, ValidateStatusUpdate: core.ValidatePersistentVolumeStatusUpdate,
+			Warnings: core.WarningsPersistentVolume,
 		}.in(v1, "PersistentVolume"),
 		Kind[corev1.PersistentVolumeClaim]{
 			Resource: "persistentvolumeclaims", Singular: "persistentvolumeclaim", ShortNames: []string{"pvc"},
@@ -96,6 +104,7 @@ func coreRows() []*Resource {
 			PrepareForUpdate: core.PreparePersistentVolumeClaimForUpdate,
 			Validate:         core.ValidatePersistentVolumeClaim, ValidateUpdate: core.ValidatePersistentVolumeClaimUpdate,
 			ValidateStatusUpdate: core.ValidatePersistentVolumeClaimStatusUpdate,
+			Warnings:             core.WarningsPersistentVolumeClaim,
 		}.in(v1, "PersistentVolumeClaim"),
 		Kind[corev1.Event]{
 			Resource: "events", Singular: "event", ShortNames: []string{"ev"}, CreateOnUpdate: true, TTL: eventTTL,
@@ -112,11 +121,13 @@ func coreRows() []*Resource {
 			List:   func() runtime.Object { return &corev1.ResourceQuotaList{} },
 			Status: true, SetDefaults: core.SetDefaultsResourceQuota,
 			Validate: core.ValidateResourceQuota, ValidateUpdate: core.ValidateResourceQuotaUpdate, ValidateStatusUpdate: core.ValidateResourceQuotaStatusUpdate,
+			Warnings: core.WarningsResourceQuota,
 		}.in(v1, "ResourceQuota"),
 		Kind[corev1.PodTemplate]{
 			Resource: "podtemplates", Singular: "podtemplate", CreateOnUpdate: true, Generation: true,
 			List:        func() runtime.Object { return &corev1.PodTemplateList{} },
 			SetDefaults: core.SetDefaultsPodTemplate, Validate: core.ValidatePodTemplate, ValidateUpdate: core.ValidatePodTemplateUpdate,
+			Warnings: core.WarningsPodTemplate,
 		}.in(v1, "PodTemplate"),
 		Kind[corev1.ReplicationController]{
 			Resource: "replicationcontrollers", Singular: "replicationcontroller", ShortNames: []string{"rc"}, Categories: []string{"all"},
@@ -128,6 +139,7 @@ func coreRows() []*Resource {
 			Fields: func(rc *corev1.ReplicationController) fields.Set {
 				return fields.Set{"status.replicas": strconv.Itoa(int(rc.Status.Replicas))}
 			},
+			Warnings: core.WarningsReplicationController,
 		}.in(v1, "ReplicationController"),
 	}
 }

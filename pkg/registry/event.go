@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	"k8s.io/apimachinery/pkg/conversion"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/storage/names"
@@ -17,34 +16,33 @@ import (
 
 // addEventConversions joins the two Go types of events: events.k8s.io/v1 is converted to and from core/v1, which is stored.
 func addEventConversions(s *runtime.Scheme) error {
-	for _, c := range []struct {
-		from, to any
-		convert  func(from, to any)
-	}{
-		{(*eventsv1.Event)(nil), (*corev1.Event)(nil), func(from, to any) { *to.(*corev1.Event) = *events.ToCore(from.(*eventsv1.Event)) }},
-		{(*corev1.Event)(nil), (*eventsv1.Event)(nil), func(from, to any) { *to.(*eventsv1.Event) = *events.FromCore(from.(*corev1.Event)) }},
-		{(*eventsv1.EventList)(nil), (*corev1.EventList)(nil), func(from, to any) {
+	if err := addConversions(s,
+		pair{(*eventsv1.Event)(nil), (*corev1.Event)(nil), func(from, to any) error {
+			*to.(*corev1.Event) = *events.ToCore(from.(*eventsv1.Event))
+			return nil
+		}},
+		pair{(*corev1.Event)(nil), (*eventsv1.Event)(nil), func(from, to any) error {
+			*to.(*eventsv1.Event) = *events.FromCore(from.(*corev1.Event))
+			return nil
+		}},
+		pair{(*eventsv1.EventList)(nil), (*corev1.EventList)(nil), func(from, to any) error {
 			in, out := from.(*eventsv1.EventList), to.(*corev1.EventList)
 			out.ListMeta, out.Items = in.ListMeta, make([]corev1.Event, len(in.Items))
 			for i := range in.Items {
 				out.Items[i] = *events.ToCore(&in.Items[i])
 			}
+			return nil
 		}},
-		{(*corev1.EventList)(nil), (*eventsv1.EventList)(nil), func(from, to any) {
+		pair{(*corev1.EventList)(nil), (*eventsv1.EventList)(nil), func(from, to any) error {
 			in, out := from.(*corev1.EventList), to.(*eventsv1.EventList)
 			out.ListMeta, out.Items = in.ListMeta, make([]eventsv1.Event, len(in.Items))
 			for i := range in.Items {
 				out.Items[i] = *events.FromCore(&in.Items[i])
 			}
-		}},
-	} {
-		err := s.AddConversionFunc(c.from, c.to, func(from, to any, _ conversion.Scope) error {
-			c.convert(from, to)
 			return nil
-		})
-		if err != nil {
-			return err
-		}
+		}},
+	); err != nil {
+		return err
 	}
 	return s.AddFieldLabelConversionFunc(eventsv1.SchemeGroupVersion.WithKind("Event"), func(label, value string) (string, string, error) {
 		name, ok := events.FieldLabel(label)

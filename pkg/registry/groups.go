@@ -6,11 +6,14 @@ import (
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -18,11 +21,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/hivemind-project/hivemind/apis/apps"
+	"github.com/hivemind-project/hivemind/apis/autoscaling"
 	"github.com/hivemind-project/hivemind/apis/batch"
+	"github.com/hivemind-project/hivemind/apis/certificates"
 	"github.com/hivemind-project/hivemind/apis/coordination"
 	"github.com/hivemind-project/hivemind/apis/discovery"
 	"github.com/hivemind-project/hivemind/apis/networking"
 	"github.com/hivemind-project/hivemind/apis/node"
+	"github.com/hivemind-project/hivemind/apis/policy"
 	"github.com/hivemind-project/hivemind/apis/rbac"
 	"github.com/hivemind-project/hivemind/apis/scheduling"
 	"github.com/hivemind-project/hivemind/apis/storage"
@@ -31,7 +37,7 @@ import (
 // rows is the whole table.
 func rows() []*Resource {
 	var all []*Resource
-	for _, group := range [][]*Resource{coreRows(), appsRows(), batchRows(), networkingRows(), rbacRows(), storageRows(), smallGroupRows()} {
+	for _, group := range [][]*Resource{coreRows(), appsRows(), batchRows(), networkingRows(), rbacRows(), storageRows(), admissionRows(), smallGroupRows()} {
 		all = append(all, group...)
 	}
 	return all
@@ -46,6 +52,7 @@ func appsRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsDeployment,
 			PrepareForCreate: apps.PrepareDeploymentForCreate, PrepareForUpdate: apps.PrepareDeploymentForUpdate,
 			Validate: apps.ValidateDeployment, ValidateUpdate: apps.ValidateDeploymentUpdate, ValidateStatusUpdate: apps.ValidateDeploymentStatusUpdate,
+			Warnings: apps.WarningsDeployment,
 		}.in(v1, "Deployment"),
 		Kind[appsv1.ReplicaSet]{
 			Resource: "replicasets", Singular: "replicaset", ShortNames: []string{"rs"}, Categories: []string{"all"},
@@ -56,6 +63,7 @@ func appsRows() []*Resource {
 			Fields: func(rs *appsv1.ReplicaSet) fields.Set {
 				return fields.Set{"status.replicas": strconv.Itoa(int(rs.Status.Replicas))}
 			},
+			Warnings: apps.WarningsReplicaSet,
 		}.in(v1, "ReplicaSet"),
 		Kind[appsv1.StatefulSet]{
 			Resource: "statefulsets", Singular: "statefulset", ShortNames: []string{"sts"}, Categories: []string{"all"},
@@ -63,6 +71,7 @@ func appsRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsStatefulSet,
 			PrepareForCreate: apps.PrepareStatefulSetForCreate, PrepareForUpdate: apps.PrepareStatefulSetForUpdate,
 			Validate: apps.ValidateStatefulSet, ValidateUpdate: apps.ValidateStatefulSetUpdate, ValidateStatusUpdate: apps.ValidateStatefulSetStatusUpdate,
+			Warnings: apps.WarningsStatefulSet,
 		}.in(v1, "StatefulSet"),
 		Kind[appsv1.DaemonSet]{
 			Resource: "daemonsets", Singular: "daemonset", ShortNames: []string{"ds"}, Categories: []string{"all"},
@@ -70,6 +79,7 @@ func appsRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsDaemonSet,
 			PrepareForCreate: apps.PrepareDaemonSetForCreate, PrepareForUpdate: apps.PrepareDaemonSetForUpdate,
 			Validate: apps.ValidateDaemonSet, ValidateUpdate: apps.ValidateDaemonSetUpdate, ValidateStatusUpdate: apps.ValidateDaemonSetStatusUpdate,
+			Warnings: apps.WarningsDaemonSet,
 		}.in(v1, "DaemonSet"),
 		Kind[appsv1.ControllerRevision]{
 			Resource: "controllerrevisions", Singular: "controllerrevision",
@@ -91,6 +101,7 @@ func batchRows() []*Resource {
 			Fields: func(j *batchv1.Job) fields.Set {
 				return fields.Set{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
 			},
+			Warnings: batch.WarningsJob,
 		}.in(v1, "Job"),
 		Kind[batchv1.CronJob]{
 			Resource: "cronjobs", Singular: "cronjob", ShortNames: []string{"cj"}, Categories: []string{"all"},
@@ -98,6 +109,7 @@ func batchRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: batch.SetDefaultsCronJob,
 			PrepareForCreate: batch.PrepareCronJobForCreate, PrepareForUpdate: batch.PrepareCronJobForUpdate,
 			Validate: batch.ValidateCronJob, ValidateUpdate: batch.ValidateCronJobUpdate, ValidateStatusUpdate: batch.ValidateCronJobStatusUpdate,
+			Warnings: batch.WarningsCronJob,
 		}.in(v1, "CronJob"),
 	}
 }
@@ -110,12 +122,19 @@ func networkingRows() []*Resource {
 			List:   func() runtime.Object { return &networkingv1.IngressList{} },
 			Status: true, Generation: true,
 			Validate: networking.ValidateIngress, ValidateUpdate: networking.ValidateIngressUpdate, ValidateStatusUpdate: networking.ValidateIngressStatusUpdate,
+			Warnings: networking.WarningsIngress, StatusWarnings: networking.WarningsIngressStatus,
 		}.in(v1, "Ingress"),
 		Kind[networkingv1.IngressClass]{
 			Resource: "ingressclasses", Singular: "ingressclass", Cluster: true, Generation: true,
 			List:        func() runtime.Object { return &networkingv1.IngressClassList{} },
 			SetDefaults: networking.SetDefaultsIngressClass, Validate: networking.ValidateIngressClass, ValidateUpdate: networking.ValidateIngressClassUpdate,
 		}.in(v1, "IngressClass"),
+		Kind[networkingv1.NetworkPolicy]{
+			Resource: "networkpolicies", Singular: "networkpolicy", ShortNames: []string{"netpol"}, Generation: true,
+			List:        func() runtime.Object { return &networkingv1.NetworkPolicyList{} },
+			SetDefaults: networking.SetDefaultsNetworkPolicy, Validate: networking.ValidateNetworkPolicy, ValidateUpdate: networking.ValidateNetworkPolicyUpdate,
+			Warnings: networking.WarningsNetworkPolicy,
+		}.in(v1, "NetworkPolicy"),
 	}
 }
 
@@ -152,13 +171,60 @@ func storageRows() []*Resource {
 			Resource: "storageclasses", Singular: "storageclass", ShortNames: []string{"sc"}, Cluster: true,
 			List:        func() runtime.Object { return &storagev1.StorageClassList{} },
 			SetDefaults: storage.SetDefaultsStorageClass, Validate: storage.ValidateStorageClass, ValidateUpdate: storage.ValidateStorageClassUpdate,
+			Warnings: storage.WarningsStorageClass,
 		}.in(v1, "StorageClass"),
+		Kind[storagev1.VolumeAttributesClass]{
+			Resource: "volumeattributesclasses", Singular: "volumeattributesclass", ShortNames: []string{"vac"}, Cluster: true,
+			List:     func() runtime.Object { return &storagev1.VolumeAttributesClassList{} },
+			Validate: storage.ValidateVolumeAttributesClass, ValidateUpdate: storage.ValidateVolumeAttributesClassUpdate,
+		}.in(v1, "VolumeAttributesClass"),
+		Kind[storagev1.CSIDriver]{
+			Resource: "csidrivers", Singular: "csidriver", Cluster: true, NeedsResourceVersion: true,
+			List:        func() runtime.Object { return &storagev1.CSIDriverList{} },
+			SetDefaults: storage.SetDefaultsCSIDriver, PrepareForUpdate: storage.PrepareCSIDriverForUpdate,
+			Validate: storage.ValidateCSIDriver, ValidateUpdate: storage.ValidateCSIDriverUpdate,
+			Warnings: storage.WarningsCSIDriver,
+		}.in(v1, "CSIDriver"),
+		Kind[storagev1.CSINode]{
+			Resource: "csinodes", Singular: "csinode", Cluster: true, NeedsResourceVersion: true,
+			List:     func() runtime.Object { return &storagev1.CSINodeList{} },
+			Validate: storage.ValidateCSINode, ValidateUpdate: storage.ValidateCSINodeUpdate,
+		}.in(v1, "CSINode"),
+		Kind[storagev1.CSIStorageCapacity]{
+			Resource: "csistoragecapacities", Singular: "csistoragecapacity", NeedsResourceVersion: true,
+			List:     func() runtime.Object { return &storagev1.CSIStorageCapacityList{} },
+			Validate: storage.ValidateCSIStorageCapacity, ValidateUpdate: storage.ValidateCSIStorageCapacityUpdate,
+			Warnings: storage.WarningsCSIStorageCapacity,
+		}.in(v1, "CSIStorageCapacity"),
+		Kind[storagev1.VolumeAttachment]{
+			Resource: "volumeattachments", Singular: "volumeattachment", Cluster: true, Status: true, NeedsResourceVersion: true,
+			List:        func() runtime.Object { return &storagev1.VolumeAttachmentList{} },
+			SetDefaults: storage.SetDefaultsVolumeAttachment, PrepareForStatusUpdate: storage.PrepareVolumeAttachmentForStatusUpdate,
+			Validate: storage.ValidateVolumeAttachment, ValidateUpdate: storage.ValidateVolumeAttachmentUpdate, ValidateStatusUpdate: storage.ValidateVolumeAttachmentStatusUpdate,
+		}.in(v1, "VolumeAttachment"),
 	}
 }
 
 // smallGroupRows are the groups of one kind each.
 func smallGroupRows() []*Resource {
 	return []*Resource{
+		Kind[autoscalingv2.HorizontalPodAutoscaler]{
+			Resource: "horizontalpodautoscalers", Singular: "horizontalpodautoscaler", ShortNames: []string{"hpa"}, Categories: []string{"all"}, Status: true,
+			List:        func() runtime.Object { return &autoscalingv2.HorizontalPodAutoscalerList{} },
+			SetDefaults: autoscaling.SetDefaultsHorizontalPodAutoscaler, Validate: autoscaling.ValidateHorizontalPodAutoscaler,
+			ValidateUpdate: autoscaling.ValidateHorizontalPodAutoscalerUpdate, ValidateStatusUpdate: autoscaling.ValidateHorizontalPodAutoscalerStatusUpdate,
+		}.in(autoscalingv2.SchemeGroupVersion, "HorizontalPodAutoscaler"),
+		Kind[certificatesv1.CertificateSigningRequest]{
+			Resource: "certificatesigningrequests", Singular: "certificatesigningrequest", ShortNames: []string{"csr"}, Cluster: true, Status: true,
+			List:             func() runtime.Object { return &certificatesv1.CertificateSigningRequestList{} },
+			PrepareForCreate: certificates.PrepareCertificateSigningRequestForCreate, PrepareForUpdate: certificates.PrepareCertificateSigningRequestForUpdate,
+			PrepareForStatusUpdate: certificates.PrepareCertificateSigningRequestForStatusUpdate,
+			Validate:               certificates.ValidateCertificateSigningRequest, ValidateUpdate: certificates.ValidateCertificateSigningRequestUpdate,
+			ValidateStatusUpdate: certificates.ValidateCertificateSigningRequestStatusUpdate,
+			Fields: func(csr *certificatesv1.CertificateSigningRequest) fields.Set {
+				return fields.Set{"spec.signerName": csr.Spec.SignerName}
+			},
+		}.in(certificatesv1.SchemeGroupVersion, "CertificateSigningRequest"),
 		Kind[coordinationv1.Lease]{
 			Resource: "leases", Singular: "lease", CreateOnUpdate: true, NeedsResourceVersion: true,
 			List:     func() runtime.Object { return &coordinationv1.LeaseList{} },
@@ -169,12 +235,19 @@ func smallGroupRows() []*Resource {
 			List:        func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
 			SetDefaults: discovery.SetDefaultsEndpointSlice, PrepareForCreate: discovery.PrepareEndpointSliceForCreate, PrepareForUpdate: discovery.PrepareEndpointSliceForUpdate,
 			Validate: discovery.ValidateEndpointSlice, ValidateUpdate: discovery.ValidateEndpointSliceUpdate,
+			Warnings: discovery.WarningsEndpointSlice,
 		}.in(discoveryv1.SchemeGroupVersion, "EndpointSlice"),
 		Kind[nodev1.RuntimeClass]{
 			Resource: "runtimeclasses", Singular: "runtimeclass", Cluster: true, CreateOnUpdate: true,
 			List:     func() runtime.Object { return &nodev1.RuntimeClassList{} },
 			Validate: node.ValidateRuntimeClass, ValidateUpdate: node.ValidateRuntimeClassUpdate,
+			Warnings: node.WarningsRuntimeClass,
 		}.in(nodev1.SchemeGroupVersion, "RuntimeClass"),
+		Kind[policyv1.PodDisruptionBudget]{
+			Resource: "poddisruptionbudgets", Singular: "poddisruptionbudget", ShortNames: []string{"pdb"}, Status: true, Generation: true, NeedsResourceVersion: true,
+			List:     func() runtime.Object { return &policyv1.PodDisruptionBudgetList{} },
+			Validate: policy.ValidatePodDisruptionBudget, ValidateUpdate: policy.ValidatePodDisruptionBudgetUpdate, ValidateStatusUpdate: policy.ValidatePodDisruptionBudgetStatusUpdate,
+		}.in(policyv1.SchemeGroupVersion, "PodDisruptionBudget"),
 		Kind[schedulingv1.PriorityClass]{
 			Resource: "priorityclasses", Singular: "priorityclass", ShortNames: []string{"pc"}, Cluster: true, Generation: true,
 			List:        func() runtime.Object { return &schedulingv1.PriorityClassList{} },

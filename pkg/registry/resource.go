@@ -37,6 +37,8 @@ type Kind[T any] struct {
 	Validate               func(*T) field.ErrorList
 	ValidateUpdate         func(new, old *T) field.ErrorList
 	ValidateStatusUpdate   func(new, old *T) field.ErrorList
+	// Warnings are said to whoever creates the object, when old is nil, or updates it; StatusWarnings to whoever updates its status.
+	Warnings, StatusWarnings func(new, old *T) []string
 	// Fields are what field selectors can select by, besides metadata.name and metadata.namespace. Every key must be
 	// present for every object.
 	Fields func(*T) fields.Set
@@ -56,6 +58,8 @@ type Kind[T any] struct {
 	Orphan bool
 	// GracePeriod, where set, makes deletion graceful: it returns the seconds to grant, given what the client asked for.
 	GracePeriod func(obj *T, options *metav1.DeleteOptions) int64
+	// Held, where set, tells whether an object that is being deleted is kept by more than metadata.finalizers.
+	Held func(obj *T) bool
 	// TTL is how many seconds an object lives, 0 for ever.
 	TTL uint64
 }
@@ -83,8 +87,11 @@ type Resource struct {
 	validate             func(runtime.Object) field.ErrorList
 	validateUpdate       func(obj, old runtime.Object) field.ErrorList
 	validateStatusUpdate func(obj, old runtime.Object) field.ErrorList
+	warnings             func(obj, old runtime.Object) []string
+	statusWarnings       func(obj, old runtime.Object) []string
 	fields               func(runtime.Object) fields.Set
 	gracePeriod          func(runtime.Object, *metav1.DeleteOptions) int64
+	held                 func(runtime.Object) bool
 	gcPolicy             rest.GarbageCollectionPolicy
 	ttl                  uint64
 }
@@ -124,6 +131,18 @@ func (k Kind[T]) in(gv schema.GroupVersion, name string) *Resource {
 		validateUpdate: errs(k.ValidateUpdate), validateStatusUpdate: errs(k.ValidateStatusUpdate),
 		ttl: k.TTL, gcPolicy: rest.DeleteDependents,
 	}
+	said := func(f func(new, old *T) []string) func(obj, old runtime.Object) []string {
+		if f == nil {
+			return nil
+		}
+		return func(obj, old runtime.Object) []string {
+			if old == nil {
+				return f(typed(obj), nil)
+			}
+			return f(typed(obj), typed(old))
+		}
+	}
+	r.warnings, r.statusWarnings = said(k.Warnings), said(k.StatusWarnings)
 	r.changed = specChanged
 	if k.Changed != nil {
 		r.changed = func(obj, old runtime.Object) bool { return k.Changed(typed(obj), typed(old)) }
@@ -146,6 +165,9 @@ func (k Kind[T]) in(gv schema.GroupVersion, name string) *Resource {
 	}
 	if k.GracePeriod != nil {
 		r.gracePeriod = func(obj runtime.Object, o *metav1.DeleteOptions) int64 { return k.GracePeriod(typed(obj), o) }
+	}
+	if k.Held != nil {
+		r.held = func(obj runtime.Object) bool { return k.Held(typed(obj)) }
 	}
 	return r
 }

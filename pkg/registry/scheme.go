@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"fmt"
 	"net/url"
 	"reflect"
 	"strings"
@@ -47,6 +48,11 @@ func newScheme(rows []*Resource) (*runtime.Scheme, error) {
 	hub := func(gv schema.GroupVersion, objects ...runtime.Object) error {
 		s.AddKnownTypes(gv, objects...)
 		s.AddKnownTypes(schema.GroupVersion{Group: gv.Group, Version: runtime.APIVersionInternal}, objects...)
+		for _, object := range objects {
+			if err := s.AddConversionFunc(object, object, convertToItself); err != nil {
+				return err
+			}
+		}
 		return version(gv)
 	}
 	for _, r := range rows {
@@ -79,7 +85,21 @@ func newScheme(rows []*Resource) (*runtime.Scheme, error) {
 			return nil, err
 		}
 	}
+	if err := addAutoscalers(s); err != nil {
+		return nil, err
+	}
 	return s, addEvents(s, version)
+}
+
+// convertToItself is the conversion between a version and the internal one, which are the same type. Admission asks for it: its
+// plugins see copies of a version of their choice. As with generated conversions, what is behind pointers is shared, and out
+// keeps the name of its own kind.
+func convertToItself(in, out any, _ conversion.Scope) error {
+	kind := out.(runtime.Object).GetObjectKind()
+	name := kind.GroupVersionKind()
+	reflect.ValueOf(out).Elem().Set(reflect.ValueOf(in).Elem())
+	kind.SetGroupVersionKind(name)
+	return nil
 }
 
 // addDefaults makes decoding fill in r's defaults, in single objects and in the items of lists.
@@ -107,6 +127,9 @@ func (r *Resource) fieldLabel() runtime.FieldLabelConversionFunc {
 	return func(label, value string) (string, string, error) {
 		if known[label] {
 			return label, value, nil
+		}
+		if r.fields != nil { // the library's error would say that there are no fields but the name and the namespace
+			return "", "", fmt.Errorf("field label not supported: %s", label)
 		}
 		return runtime.DefaultMetaV1FieldSelectorConversion(label, value)
 	}

@@ -45,6 +45,12 @@ func newStore(typer runtime.ObjectTyper, row *Resource, options generic.RESTOpti
 	if row.gracePeriod != nil {
 		store.DeleteStrategy = gracefulStrategy{base}
 	}
+	if row.held != nil {
+		// Every store of the row, that of its status included, ends an object that nothing holds any more.
+		store.ShouldDeleteDuringUpdate = func(ctx context.Context, key string, obj, existing runtime.Object) bool {
+			return !row.held(obj) && genericregistry.ShouldDeleteDuringUpdate(ctx, key, obj, existing)
+		}
+	}
 	if row.ttl > 0 {
 		store.TTLFunc = func(runtime.Object, uint64, bool) (uint64, error) { return row.ttl, nil }
 	}

@@ -31,9 +31,18 @@ func (s strategy) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCo
 	return s.row.gcPolicy
 }
 
-func (s strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
-func (s strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
-	return nil
+func (s strategy) WarningsOnCreate(_ context.Context, obj runtime.Object) []string {
+	if s.row.warnings == nil {
+		return nil
+	}
+	return s.row.warnings(obj, nil)
+}
+
+func (s strategy) WarningsOnUpdate(_ context.Context, obj, old runtime.Object) []string {
+	if s.row.warnings == nil {
+		return nil
+	}
+	return s.row.warnings(obj, old)
 }
 
 func (s strategy) PrepareForCreate(_ context.Context, obj runtime.Object) {
@@ -129,6 +138,13 @@ func (s statusStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Objec
 		return nil
 	}
 	return s.row.validateStatusUpdate(obj, old)
+}
+
+func (s statusStrategy) WarningsOnUpdate(_ context.Context, obj, old runtime.Object) []string {
+	if s.row.statusWarnings == nil {
+		return nil
+	}
+	return s.row.statusWarnings(obj, old)
 }
 
 func (s statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {

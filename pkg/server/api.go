@@ -21,6 +21,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/authorization/union"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
@@ -45,7 +46,9 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	discovery, err := token.Discovery(issuerURL, s.URL(), &s.identities.ServiceAccountKey.PublicKey)
+	// Whoever is told of the keys may be a pod, or on another machine.
+	external := net.JoinHostPort(s.config.Node.IP, strconv.Itoa(s.config.API.Port))
+	discovery, err := token.Discovery(issuerURL, "https://"+external, &s.identities.ServiceAccountKey.PublicKey)
 	if err != nil {
 		return err
 	}
@@ -57,7 +60,11 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	admit, err := s.admission(roles, authorizers)
+	webhooks, err := s.webhooks()
+	if err != nil {
+		return err
+	}
+	admit, err := s.admission(roles, authorizers, webhooks)
 	if err != nil {
 		return err
 	}
@@ -65,20 +72,25 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listener, err := apiserver.Listen(s.config.API.Port, "127.0.0.1", s.config.Node.IP)
+	// All informers that requests need have been asked for. What is made below ends only when it has run, so this comes first.
+	if err := s.syncInformers(ctx); err != nil {
+		return fmt.Errorf("read the storage: %w", err)
+	}
+	listener, err := s.listen()
 	if err != nil {
 		return err
 	}
 	s.api, err = apiserver.New(apiserver.Config{
-		Registry: s.registry, Informers: s.informers, Loopback: s.loopback,
+		Registry: s.registry, Loopback: s.loopback,
 		Listener: listener, Certificate: s.identities.APIServer.CertPEM, Key: s.identities.APIServer.KeyPEM, ClientCA: s.identities.CA.CertPEM,
-		ExternalAddress: net.JoinHostPort(s.config.Node.IP, strconv.Itoa(s.config.API.Port)),
+		ExternalAddress: external,
 		Authenticator:   all, Audiences: audiences, Authorizer: authorizers, Rules: roles, Admission: admit,
 		Serve: registry.ServeOptions{
 			Authenticator:    tokensOnly,
 			Tokens:           &token.Requests{Issuer: issuer, Audiences: audiences, Get: s.registry.Getters()},
 			KubeletTransport: s.kubeletTransport(),
 		},
+		Webhooks:        webhooks,
 		TypeConverter:   types,
 		CustomResources: s.etcd.RESTOptionsGetter,
 		Extra:           discovery,
@@ -87,10 +99,15 @@ func (s *Server) startAPI(ctx context.Context) error {
 		listener.Close()
 		return err
 	}
-	if err := s.syncInformers(ctx); err != nil {
-		return fmt.Errorf("read the storage: %w", err)
-	}
 	return s.api.Start(ctx)
+}
+
+// listen opens the API server's port, unless it has been opened for it.
+func (s *Server) listen() (net.Listener, error) {
+	if s.options.Listener != nil {
+		return s.options.Listener, nil
+	}
+	return apiserver.Listen(s.config.API.Port, "127.0.0.1", s.config.Node.IP)
 }
 
 func (s *Server) stopAPI(ctx context.Context) error { return s.api.Stop(ctx) }
@@ -114,8 +131,9 @@ func (s *Server) authorizers() (*rbac.Authorizer, authorizer.Authorizer, error) 
 }
 
 // admission is the plugins in kube-apiserver's order: those that change objects act before those that only refuse.
-func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer) ([]admission.Interface, error) {
-	client, err := s.client(user.APIServerUser, user.SystemPrivilegedGroup)
+func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, webhooks apiserver.Webhooks) ([]admission.Interface, error) {
+	self := &user.DefaultInfo{Name: user.APIServerUser, Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}}
+	client, err := kubernetes.NewForConfig(s.loopback.Config(self))
 	if err != nil {
 		return nil, err
 	}
@@ -126,16 +144,47 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer) ([
 	namespaces.SetExternalKubeInformerFactory(s.informers)
 	namespaces.SetExternalKubeClientSet(client)
 	core := s.informers.Core().V1()
+	extensions := plugins.Extensions{
+		Client: client, Informers: s.informers, Authorizer: all, Custom: s.loopback.JSONConfig(self),
+		Services: webhooks.Services, Authentication: webhooks.Authentication, Life: s.life,
+	}
+	quotas, err := plugins.NewResourceQuota(client, s.informers, s.life.Done())
+	if err != nil {
+		return nil, err
+	}
+	security, err := plugins.NewPodSecurity(client, core.Namespaces().Lister(), core.Pods().Lister())
+	if err != nil {
+		return nil, err
+	}
+	classes := s.informers.Storage().V1().StorageClasses().Lister()
 	return []admission.Interface{
 		namespaces,
+		plugins.NewLimitRanger(client, core.LimitRanges().Lister()),
 		plugins.NewServiceAccount(client, core.ServiceAccounts().Lister()),
-		node.NewRestriction(core.Pods().Lister(), core.Nodes().Lister(), nil, all),
+		node.NewRestriction(core.Pods().Lister(), core.Nodes().Lister(), s.informers.Storage().V1().CSIDrivers().Lister(), all),
+		plugins.NewTaintNodesByCondition(),
+		security,
 		plugins.NewPriority(s.informers.Scheduling().V1().PriorityClasses().Lister()),
 		plugins.NewDefaultTolerationSeconds(),
-		plugins.NewDefaultStorageClass(s.informers.Storage().V1().StorageClasses().Lister()),
+		plugins.NewDefaultStorageClass(classes),
 		plugins.NewStorageObjectInUseProtection(),
+		plugins.NewPersistentVolumeClaimResize(classes),
+		plugins.NewRuntimeClass(client, s.informers.Node().V1().RuntimeClasses().Lister()),
+		plugins.NewCertificates(all),
+		plugins.NewDefaultIngressClass(s.informers.Networking().V1().IngressClasses().Lister()),
 		rbac.NewEscalationGuard(roles, all),
+		plugins.NewPolicyParameters(client, all),
+		extensions.MutatingPolicies(),
+		extensions.MutatingWebhooks(),
+		extensions.ValidatingPolicies(),
+		extensions.ValidatingWebhooks(),
+		quotas, // the last, so that nothing is charged that another refuses
 	}, nil
+}
+
+// webhooks is how webhooks are reached. One that this server serves itself is called as the administrator.
+func (s *Server) webhooks() (apiserver.Webhooks, error) {
+	return apiserver.NewWebhooks(s.informers, s.identities.RESTConfig(s.URL(), s.identities.Admin))
 }
 
 // kubeletTransport is how this server speaks to node agents: it shows its own certificate and checks theirs.

@@ -3,6 +3,8 @@
 package server
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -361,6 +363,21 @@ func TestCustomResources(t *testing.T) {
 		_, ok := paths["apis/example.com/v1"]
 		return ok, err
 	})
+	listed := func(name string) bool {
+		raw, err := c.Discovery().RESTClient().Get().AbsPath("/apis").SetHeader("Accept", "application/json").DoRaw(t.Context())
+		var groups metav1.APIGroupList
+		if err := errors.Join(err, json.Unmarshal(raw, &groups)); err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == name && g.PreferredVersion.Version == "v1" })
+	}
+	if !listed("example.com") || !listed("apiextensions.k8s.io") {
+		t.Error("custom resources are not in the list of groups")
+	}
+	if err := definitions.Delete(t.Context(), "lamps.example.com", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the group to go", func() (bool, error) { return !listed("example.com"), nil })
 }
 
 // Fake nodes, as simulators make them, bring their status along.
@@ -371,4 +388,40 @@ func TestNodeIsCreatedWithStatus(t *testing.T) {
 	if err != nil || made.Status.Capacity.Cpu().Value() != 8 {
 		t.Errorf("created with %+v, %v", made.Status, err)
 	}
+}
+
+// A namespace outlives what is in it, for as long as that takes, and tells of it.
+func TestNamespaceOutlivesItsContent(t *testing.T) {
+	c := newCluster(t)
+	ctx := t.Context()
+	if _, err := c.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "leaving"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	maps := c.CoreV1().ConfigMaps("leaving")
+	held := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "held", Finalizers: []string{"example.com/hold"}}}
+	if _, err := maps.Create(ctx, held, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CoreV1().Namespaces().Delete(ctx, "leaving", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the namespace to say what is left in it", func() (bool, error) {
+		ns, err := c.CoreV1().Namespaces().Get(ctx, "leaving", metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		for _, condition := range ns.Status.Conditions {
+			if condition.Type == corev1.NamespaceFinalizersRemaining && condition.Status == corev1.ConditionTrue {
+				return condition.Message == "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances", errors.New(condition.Message)
+			}
+		}
+		return false, fmt.Errorf("%+v", ns.Status)
+	})
+	if _, err := maps.Patch(ctx, "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the namespace to go", func() (bool, error) {
+		_, err := c.CoreV1().Namespaces().Get(ctx, "leaving", metav1.GetOptions{})
+		return apierrors.IsNotFound(err), err
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/metadata"
 
 	"github.com/hivemind-project/hivemind/controllers"
+	"github.com/hivemind-project/hivemind/controllers/certificates"
 	"github.com/hivemind-project/hivemind/pkg/scheduler"
 )
 
@@ -29,6 +30,7 @@ func (s *Server) startControllers(ctx context.Context) error {
 			return metadata.NewForConfig(s.loopback.JSONConfig(controllerUser(name)))
 		},
 		Informers: s.informers, Events: controllers.NewEvents(s.life, recorder), RootCA: s.identities.CA.CertPEM, Config: s.config,
+		Authority: certificates.Authority{Cert: s.identities.CA.Cert, Key: s.identities.CA.Key},
 	}
 	type runner struct {
 		name string
@@ -36,19 +38,24 @@ func (s *Server) startControllers(ctx context.Context) error {
 	}
 	var runners []runner
 	for _, entry := range controllers.All() {
-		run, err := entry.Start(ctx, deps)
-		if err != nil {
-			return fmt.Errorf("controller %s: %w", entry.Name, err)
+		run, startErr := entry.Start(ctx, deps)
+		if startErr != nil {
+			err = fmt.Errorf("controller %s: %w", entry.Name, startErr)
+			break
 		}
 		runners = append(runners, runner{entry.Name, run})
 	}
-	if err := s.syncInformers(ctx); err != nil {
-		return err
+	if err == nil {
+		err = s.syncInformers(ctx)
 	}
+	if err != nil {
+		s.end()
+	}
+	// Those that have been made run in any case: it is by running that they end.
 	for _, r := range runners {
 		s.work.start(s.life, r.name, func(ctx context.Context) error { r.run(ctx); return nil })
 	}
-	return nil
+	return err
 }
 
 // controllerUser is a ServiceAccount of kube-system, which is what the default roles bind controllers by.
@@ -65,12 +72,12 @@ func (s *Server) startScheduler(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sched := scheduler.New(client, s.informers, scheduler.Options{})
-	if err := s.syncInformers(ctx); err != nil {
-		return err
+	sched := scheduler.New(client, s.informers, scheduler.Options{Budgets: s.informers.Policy().V1().PodDisruptionBudgets()})
+	if err = s.syncInformers(ctx); err != nil {
+		s.end()
 	}
 	s.work.start(s.life, "scheduler", sched.Run)
-	return nil
+	return err
 }
 
 // stopBackground ends controllers and scheduler.

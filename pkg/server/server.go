@@ -29,7 +29,7 @@ import (
 // Server is one server of a cluster. What a component makes, those after it use.
 type Server struct {
 	config    *config.Config
-	failed    func(error)
+	options   Options
 	dialNodes DialFunc
 
 	identities *pki.Bundle
@@ -45,11 +45,19 @@ type Server struct {
 	work background
 }
 
-// New returns a server that has not started. failed, which may be nil, is told why the process is about to end where the
-// storage cannot go on.
-func New(c *config.Config, failed func(error)) *Server {
+// Options are what is not configuration. All may be left out.
+type Options struct {
+	// Failed is told why the process is about to end where the storage cannot go on.
+	Failed func(error)
+	// Listener is where the API server serves, in place of the configuration's port on loopback and the node's address; its
+	// port must be the configuration's. The server closes it once its component "api server" has been started.
+	Listener net.Listener
+}
+
+// New returns a server that has not started.
+func New(c *config.Config, options Options) *Server {
 	life, end := context.WithCancel(context.Background())
-	return &Server{config: c, failed: failed, loopback: &apiserver.Loopback{}, life: life, end: end}
+	return &Server{config: c, options: options, loopback: &apiserver.Loopback{}, life: life, end: end}
 }
 
 // DialFunc opens a connection as net.Dialer.DialContext does.
@@ -126,7 +134,7 @@ func (s *Server) URL() string {
 func (s *Server) startStorage(ctx context.Context) (err error) {
 	s.etcd, err = storage.Start(ctx, storage.Options{
 		Dir: s.config.Path("etcd"), Name: s.config.Node.Name, QuotaBytes: s.config.Storage.QuotaBytes, UnsafeNoFsync: s.config.Storage.UnsafeNoFsync,
-		Failed: s.failed,
+		Failed: s.options.Failed,
 	})
 	return err
 }
@@ -155,11 +163,11 @@ func (s *Server) startInformers(ctx context.Context) error {
 	return s.registry.Load(ctx)
 }
 
-func (s *Server) stopInformers(context.Context) error {
-	s.end()
+func (s *Server) stopInformers(ctx context.Context) error {
+	err := s.stopBackground(ctx) // nothing is left of it, unless controllers or scheduler failed to start
 	s.informers.Shutdown()
 	s.registry.Destroy()
-	return nil
+	return err
 }
 
 // syncInformers starts the informers asked for since the last time and waits for them to have read the storage.

@@ -33,7 +33,7 @@ func startCluster(t *testing.T, dir string) *cluster {
 	c.API.Port = freePort(t)
 	c.Storage.UnsafeNoFsync = true
 	config.SetDefaults(c)
-	s := New(c, nil)
+	s := New(c, Options{})
 	group := component.NewGroup(s.Components()...)
 	if err := group.Start(t.Context(), nil); err != nil {
 		t.Fatal(err)

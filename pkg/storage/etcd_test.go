@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/client-go/kubernetes/scheme"
 )
@@ -65,6 +67,54 @@ func TestObjectsOutliveARestart(t *testing.T) {
 	}
 }
 
+// TestManyWatchesEndAtOnce: those that go on, and new ones, must still see changes.
+func TestManyWatchesEndAtOnce(t *testing.T) {
+	store := maps(t, start(t, filepath.Join(t.TempDir(), "etcd")))
+	last := &corev1.ConfigMap{}
+	create := func(name string) {
+		if err := store.Create(t.Context(), "/configmaps/default/"+name, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, last, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := func(ctx context.Context) watch.Interface {
+		w, err := store.Watch(ctx, "/configmaps/", storage.ListOptions{ResourceVersion: last.ResourceVersion, Predicate: storage.Everything, Recursive: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(w.Stop)
+		return w
+	}
+	expect := func(who string, w watch.Interface) {
+		select {
+		case event := <-w.ResultChan():
+			if cm, ok := event.Object.(*corev1.ConfigMap); !ok || cm.Name != last.Name {
+				t.Fatalf("%s has %v, want ConfigMap %s", who, event, last.Name)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s has not seen ConfigMap %s in 30 s", who, last.Name)
+		}
+	}
+	create("first")
+	lasting := open(t.Context())
+	for round := range 10 {
+		ctx, end := context.WithCancel(t.Context())
+		defer end()
+		var many []watch.Interface
+		for range 200 {
+			many = append(many, open(ctx))
+		}
+		create(fmt.Sprintf("for-all-%d", round))
+		for _, w := range append(many, lasting) {
+			expect("each watch", w)
+		}
+		end()
+		fresh := open(t.Context())
+		create(fmt.Sprintf("after-%d", round))
+		expect("a watch that goes on", lasting)
+		expect("a new watch", fresh)
+	}
+}
+
 func TestWatchSeesEveryChangeInOrder(t *testing.T) {
 	store := maps(t, start(t, filepath.Join(t.TempDir(), "etcd")))
 	w, err := store.Watch(t.Context(), "/configmaps/", storage.ListOptions{Predicate: storage.Everything, Recursive: true})
@@ -81,6 +131,32 @@ func TestWatchSeesEveryChangeInOrder(t *testing.T) {
 		event := <-w.ResultChan()
 		if got := event.Object.(*corev1.ConfigMap).Name; got != want {
 			t.Fatalf("saw %s %s, want %s", event.Type, got, want)
+		}
+	}
+}
+
+// The write-ahead log of a throw-away storage is in small files: more than fits into a few of them is there after a restart.
+func TestSmallSegmentsHoldMuch(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "etcd")
+	first := start(t, dir)
+	store := maps(t, first)
+	const size, count = 300 << 10, 60 // 18 MB
+	for i := range count {
+		m := &corev1.ConfigMap{Data: map[string]string{"k": strings.Repeat("x", size)}}
+		if err := store.Create(t.Context(), fmt.Sprintf("/configmaps/default/%d", i), m, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first.Stop()
+	files, err := filepath.Glob(filepath.Join(dir, "member", "wal", "*.wal"))
+	if err != nil || len(files) < 4 {
+		t.Errorf("log files %v, %v", files, err)
+	}
+	store = maps(t, start(t, dir))
+	for i := range count {
+		got := &corev1.ConfigMap{}
+		if err := store.Get(t.Context(), fmt.Sprintf("/configmaps/default/%d", i), storage.GetOptions{}, got); err != nil || len(got.Data["k"]) != size {
+			t.Errorf("object %d: %d bytes, %v", i, len(got.Data["k"]), err)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func newRuntime(ctx context.Context, c *cluster.Cluster, config *apiconfig.Confi
 	r := &runtime{dir: config.RunDir(), parent: config.CgroupRoot() + "/pods", supervisor: containerd.New(containerd.Options{
 		BinDir: bin, DataDir: config.DataDir, RunDir: config.RunDir(), CgroupRoot: config.CgroupRoot(),
 		CNIBinDirs: []string{bin}, CNIConfDir: c.Config.Path("cni", "net.d"), PauseImage: pause,
-		Registries: []containerd.Registry{{Host: build.Public, Endpoints: []string{"http://" + registryAddr}}},
+		Registries: []apiconfig.Registry{{Host: build.Public, Endpoints: []string{"http://" + registryAddr}}},
 	}, cgroup.New(mounts, config.CgroupRoot(), 0))}
 	defer func() {
 		if err != nil {

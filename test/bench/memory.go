@@ -7,13 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/hivemind-project/hivemind/test/cluster"
+	"github.com/hivemind-project/hivemind/test/load"
 )
 
 // How long a cluster is left alone before its memory is read, and how long its idle CPU time is counted after that.
@@ -33,13 +31,13 @@ func (b *bench) memory(ctx context.Context) error {
 		rss  *row
 		cpu  *row
 	}{{"server", []string{"--roles", "server"}, &server, nil}, {"both", nil, &both, &cpu}} {
-		rss, load, err := b.rest(ctx, part.name, part.args)
+		rss, cpu, err := b.rest(ctx, part.name, part.args)
 		if err != nil {
 			return err
 		}
 		part.rss.values = rss
 		if part.cpu != nil {
-			part.cpu.values = load
+			part.cpu.values = cpu
 		}
 	}
 	b.rows = append(b.rows, server, both, cpu)
@@ -47,7 +45,7 @@ func (b *bench) memory(ctx context.Context) error {
 }
 
 // rest starts clusters, leaves them alone, and returns their memory in MiB and the CPU they use in percent of a core.
-func (b *bench) rest(ctx context.Context, name string, args []string) (rss, load []float64, err error) {
+func (b *bench) rest(ctx context.Context, name string, args []string) (rss, cpu []float64, err error) {
 	var clusters []*cluster.Cluster
 	defer func() {
 		for _, c := range clusters {
@@ -77,18 +75,17 @@ func (b *bench) rest(ctx context.Context, name string, args []string) (rss, load
 	var wg sync.WaitGroup
 	for _, pid := range pids {
 		wg.Go(func() {
-			mib, e1 := residentMiB(pid)
-			before, e2 := cpuTime(pid)
-			e3 := pause(ctx, idle)
-			after, e4 := cpuTime(pid)
+			before, e1 := load.Measure(pid)
+			e2 := pause(ctx, idle)
+			after, e3 := load.Measure(pid)
 			mu.Lock()
 			defer mu.Unlock()
-			err = errors.Join(err, e1, e2, e3, e4)
-			rss, load = append(rss, mib), append(load, 100*(after-before).Seconds()/idle.Seconds())
+			err = errors.Join(err, e1, e2, e3)
+			rss, cpu = append(rss, before.RSS), append(cpu, 100*(after.CPU-before.CPU).Seconds()/idle.Seconds())
 		})
 	}
 	wg.Wait()
-	return rss, load, err
+	return rss, cpu, err
 }
 
 // pidOf asks `hivemind status` for the process of a program.
@@ -112,37 +109,4 @@ func pidOf(ctx context.Context, c *cluster.Cluster, program string) (int, error)
 		}
 	}
 	return 0, fmt.Errorf("%s does not run: %s", program, out)
-}
-
-func residentMiB(pid int) (float64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(data)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, err := strconv.ParseFloat(strings.Fields(value)[0], 64)
-			return kib / 1024, err
-		}
-	}
-	return 0, fmt.Errorf("process %d tells no VmRSS", pid)
-}
-
-// cpuTime is what a process has used so far, of user and system time; a tick is a hundredth of a second.
-func cpuTime(pid int) (time.Duration, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(data), ") ")
-	fields := strings.Fields(rest)
-	var ticks int64
-	for _, i := range []int{11, 12} { // utime and stime, proc(5)
-		n, err := strconv.ParseInt(fields[i], 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }

@@ -28,7 +28,7 @@ type Cluster struct {
 
 // New describes a cluster in a new directory below dir. Nothing runs yet.
 func New(dir string) (*Cluster, error) {
-	root, err := projectRoot()
+	root, err := ProjectRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,8 @@ func (c *Cluster) find(name string) string {
 	return name
 }
 
-func projectRoot() (string, error) {
+// ProjectRoot is the directory of the nearest go.mod, from the working directory upwards.
+func ProjectRoot() (string, error) {
 	dir, err := os.Getwd()
 	for ; err == nil && dir != "/"; dir = filepath.Dir(dir) {
 		if _, e := os.Stat(filepath.Join(dir, "go.mod")); e == nil {

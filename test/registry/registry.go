@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package registry is an image registry in the test's own process, for containerd to pull from by plain HTTP, with or without a password.
-// Images are kept in memory. It remembers who asked for which manifest.
+// Images are kept in memory, unless BlobsIn says where else. It remembers who asked for which manifest.
 package registry
 
 import (
@@ -46,13 +46,14 @@ type Registry struct {
 }
 
 // Start listens on an address such as 127.0.0.1:0. With a user, all requests need that name and password.
-func Start(listen, user, password string) (*Registry, error) {
+func Start(listen, user, password string, options ...registry.Option) (*Registry, error) {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, fmt.Errorf("start registry: %w", err)
 	}
 	r := &Registry{addr: l.Addr().String(), user: user, password: password}
-	r.server = &http.Server{Handler: r.guard(registry.New(registry.Logger(log.New(io.Discard, "", 0)))), ReadHeaderTimeout: 10 * time.Second}
+	options = append(options, registry.Logger(log.New(io.Discard, "", 0)))
+	r.server = &http.Server{Handler: r.guard(registry.New(options...)), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		if err := r.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			log.Printf("registry %s: %v", r.addr, err)

@@ -11,9 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/hivemind-project/hivemind/hack/images/rootfs"
 )
 
 // Hosts that the images are named by. Neither is reached by that name: containerd is told of a mirror.
@@ -44,31 +45,18 @@ func All(ctx context.Context, root string) ([]Image, error) {
 
 // busybox is a shell with the usual commands, each a link to the one program.
 func busybox(ctx context.Context, _, cache string) ([]Image, error) {
-	packages, err := debian(ctx, filepath.Join(cache, "debs"), "busybox-static")
+	packages, err := rootfs.Debian(ctx, filepath.Join(cache, "debs"), "busybox-static")
 	if err != nil {
 		return nil, err
 	}
-	program, ok := packages["bin/busybox"]
-	if !ok {
-		return nil, fmt.Errorf("package busybox-static has no bin/busybox")
-	}
-	file := filepath.Join(cache, "busybox")
-	if err := os.WriteFile(file, program.data, 0o755); err != nil {
+	files, err := packages.BusyBox(ctx, "bin/")
+	if err != nil {
 		return nil, err
 	}
-	list, err := exec.CommandContext(ctx, file, "--list").Output()
-	if err != nil {
-		return nil, fmt.Errorf("list the commands of busybox: %w", err)
-	}
-	files := tree{"bin/busybox": program, "tmp": directory(0o1777), "root": directory(0o700),
-		"etc/passwd": {mode: 0o644, data: []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")},
-		"etc/group":  {mode: 0o644, data: []byte("root:x:0:\nnogroup:x:65534:\n")},
-	}
-	for _, command := range strings.Fields(string(list)) {
-		if command != "busybox" {
-			files["bin/"+command] = entry{mode: 0o777, link: "busybox"}
-		}
-	}
+	files.Add(rootfs.Tree{"tmp": rootfs.Directory(0o1777), "root": rootfs.Directory(0o700),
+		"etc/passwd": rootfs.Text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+		"etc/group":  rootfs.Text("root:x:0:\nnogroup:x:65534:\n"),
+	})
 	made, err := image(files, v1.Config{Cmd: []string{"sh"}, Env: []string{"PATH=/bin"}})
 	if err != nil {
 		return nil, fmt.Errorf("build image busybox: %w", err)
@@ -79,17 +67,17 @@ func busybox(ctx context.Context, _, cache string) ([]Image, error) {
 // redis is the server and redis-cli, with the libraries they need and nothing else.
 func redis(ctx context.Context, _, cache string) ([]Image, error) {
 	// redis and all that its program is linked to
-	packages, err := debian(ctx, filepath.Join(cache, "debs"), "redis-server", "redis-tools", "libc6", "libatomic1", "libjemalloc2", "liblzf1", "libssl3",
+	packages, err := rootfs.Debian(ctx, filepath.Join(cache, "debs"), "redis-server", "redis-tools", "libc6", "libatomic1", "libjemalloc2", "liblzf1", "libssl3",
 		"libsystemd0", "libcap2", "libgcrypt20", "libgpg-error0", "liblz4-1", "liblzma5", "libzstd1", "libgcc-s1", "libstdc++6")
 	if err != nil {
 		return nil, err
 	}
-	files, err := packages.closure("usr/bin/redis-server", "usr/bin/redis-cli")
+	files, err := packages.Closure("usr/bin/redis-server", "usr/bin/redis-cli")
 	if err != nil {
 		return nil, fmt.Errorf("build image redis: %w", err)
 	}
-	files["data"] = directory(0o777)
-	files["tmp"] = directory(0o1777)
+	files["data"] = rootfs.Directory(0o777)
+	files["tmp"] = rootfs.Directory(0o1777)
 	made, err := image(files, v1.Config{
 		Entrypoint: []string{"/usr/bin/redis-server"},
 		Cmd:        []string{"--dir", "/data", "--appendonly", "yes", "--protected-mode", "no"},
@@ -110,7 +98,7 @@ func web(ctx context.Context, root, cache string) ([]Image, error) {
 	}
 	var out []Image
 	for _, version := range []string{"1", "2"} {
-		made, err := image(tree{"guestbook": {mode: 0o755, data: program}, "tmp": directory(0o1777)}, v1.Config{
+		made, err := image(rootfs.Tree{"guestbook": rootfs.File(0o755, program), "tmp": rootfs.Directory(0o1777)}, v1.Config{
 			Entrypoint: []string{"/guestbook"}, Env: []string{"GUESTBOOK_VERSION=" + version}, User: "65532:65532",
 			ExposedPorts: map[string]struct{}{"8080/tcp": {}},
 		})

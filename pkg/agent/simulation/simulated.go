@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package simulation is the agent role without containers: nodes that are simulated, many in one process.
+package simulation
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
+
+	"github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/pkg/component"
+)
+
+// parallelWrites is how many statuses and deletions of pods all simulated nodes send at once: enough for the storage to write several with
+// one sync, few enough that those that wait cost a goroutine each and nothing more.
+const parallelWrites = 32
+
+// SimulatedUpstream is the server of this process as simulated nodes know it.
+type SimulatedUpstream struct {
+	// Client is how a node reaches it, as itself: server.Server.NodeClient.
+	Client func(node string) *rest.Config
+	// Informers are the server's own.
+	Informers informers.SharedInformerFactory
+	// Serving is what the nodes' APIs serve with, to clients whose certificates are from ClientCA.
+	Serving  tls.Certificate
+	ClientCA *x509.Certificate
+}
+
+// SimulatedOptions are what is not configuration.
+type SimulatedOptions struct {
+	// Upstream is asked once, when the nodes start.
+	Upstream func() (SimulatedUpstream, error)
+}
+
+// Simulated is the agent role without containers: as many nodes as are configured, all in this process, each with its own identity.
+// They need no rights on the machine, write no files, and listen on no port: the API server reaches theirs through Dial. What they
+// watch they share. See docs/simulated.md for what pods do on them, and for what a node and a pod cost.
+type Simulated struct {
+	config  *config.Config
+	options SimulatedOptions
+
+	upstream SimulatedUpstream
+	rest     kubernetes.Interface // of a client without rights, for what no node's client has
+	source   *sharedSource
+	events   *eventRouter
+	recorder record.EventBroadcaster
+	synced   []cache.InformerSynced // of what nodes read beside pods
+	turns    chan struct{}
+	api      *nodeAPIs
+	nodes    []*simulatedNode
+
+	// life ends when the nodes stop; what runs in the background ends with it.
+	life    context.Context
+	end     context.CancelFunc
+	running sync.WaitGroup
+}
+
+// NewSimulated returns nodes that have not started. c is complete and valid; see apis/config.
+func NewSimulated(c *config.Config, options SimulatedOptions) *Simulated {
+	life, end := context.WithCancel(context.Background())
+	return &Simulated{config: c, options: options, api: newNodeAPIs(), turns: make(chan struct{}, parallelWrites), life: life, end: end}
+}
+
+// Components is what runs at boot, in order.
+func (s *Simulated) Components() []component.Component {
+	return []component.Component{
+		{Name: "nodes", Start: s.start, Ready: s.ready, Stop: s.stop},
+	}
+}
+
+// Dial connects to the HTTP API of the node that has the address, whatever the port. It is what server.Server.DialNodes takes.
+func (s *Simulated) Dial(ctx context.Context, _, address string) (net.Conn, error) {
+	return s.api.dial(ctx, address)
+}
+
+func (s *Simulated) start(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.stop(ctx))
+		}
+	}()
+	if s.upstream, err = s.options.Upstream(); err != nil {
+		return err
+	}
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	for i := range *s.config.Nodes {
+		n, err := s.newNode(i)
+		if err != nil {
+			return fmt.Errorf("node %s: %w", s.config.NodeName(i), err)
+		}
+		s.nodes = append(s.nodes, n)
+	}
+	s.events.route(s.life, s.nodes)
+	s.api.serve(s.nodes, s.upstream.Serving, s.upstream.ClientCA)
+	if err := s.source.start(s.nodes); err != nil {
+		return err
+	}
+	volumes, err := newReclaimer(s.upstream.Informers.Core().V1().PersistentVolumes().Informer(), s.nodes)
+	if err != nil {
+		return err
+	}
+	s.background("local volumes", volumes.run)
+	for _, n := range s.nodes {
+		s.background(n.name, n.kubelet.Run)
+	}
+	return nil
+}
+
+// ready waits until every node has been Ready once.
+func (s *Simulated) ready(ctx context.Context) error {
+	for _, n := range s.nodes {
+		if err := n.kubelet.Ready(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Simulated) stop(ctx context.Context) error {
+	s.end()
+	errs := []error{s.api.stop()}
+	if s.source != nil {
+		errs = append(errs, s.source.stop())
+	}
+	if s.recorder != nil {
+		s.recorder.Shutdown()
+	}
+	done := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		errs = append(errs, fmt.Errorf("something still runs: %w", context.Cause(ctx)))
+	}
+	return errors.Join(errs...)
+}
+
+// background runs f until the nodes stop. An error is logged with the name.
+func (s *Simulated) background(name string, f func(context.Context) error) {
+	s.running.Go(func() {
+		if err := f(s.life); err != nil && s.life.Err() == nil {
+			klog.ErrorS(err, "Ended before its time", "name", name)
+		}
+	})
+}
