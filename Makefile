@@ -80,6 +80,11 @@ conformance: build ## Kubernetes' conformance tests, from where they were stoppe
 bench-compare: build ## Put the same load on Hivemind and on stock Kubernetes, and print ratios
 	@$(GO) run ./test/compare $(ARGS)
 
+.PHONY: parity
+parity: ## Compare the API's answers with stock kube-apiserver's: KINDS=regexp N=cases SEED=n MIN=percent
+	@$(GO) run -ldflags '$(LDFLAGS)' ./test/parity $(foreach f,KINDS N SEED MIN,$(if $($f),-$(shell echo $f | tr A-Z a-z) '$($f)')) \
+		$(if $(KINDS),,-write docs/parity.md)
+
 .PHONY: generate
 generate: ## Write generated code anew (zz_generated.*)
 	@for script in hack/update-*.sh; do [ ! -e "$$script" ] || "$$script"; done

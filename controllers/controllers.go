@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/controllers/certificates"
 	"github.com/hivemind-project/hivemind/pkg/events"
 )
 
@@ -45,7 +46,9 @@ type Deps struct {
 	Events record.EventBroadcaster
 	// RootCA is the cluster's certificate authority in PEM, as pods are to see it.
 	RootCA []byte
-	Config *config.Config
+	// Authority signs certificates of clients and nodes.
+	Authority certificates.Authority
+	Config    *config.Config
 }
 
 // Entry is a controller of the list.

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/hivemind-project/hivemind/controllers/certificates"
 	"github.com/hivemind-project/hivemind/controllers/clusterroleaggregation"
 	"github.com/hivemind-project/hivemind/controllers/cronjob"
 	"github.com/hivemind-project/hivemind/controllers/daemonset"
@@ -108,6 +109,9 @@ func All() []Entry {
 				return nil, err
 			}
 			return resourcequota.New(client, metadata, d.Informers)
+		}),
+		entry("certificatesigningrequest-controller", "certificate-controller", 1, func(d Deps, client kubernetes.Interface) (*certificates.Controller, error) {
+			return certificates.New(client, d.Informers.Certificates().V1().CertificateSigningRequests(), d.Authority)
 		}),
 		entry("pod-garbage-collector-controller", "pod-garbage-collector", 1, func(d Deps, client kubernetes.Interface) (*podgc.Controller, error) {
 			core := d.Informers.Core().V1()

@@ -358,6 +358,42 @@ func TestImageChange(t *testing.T) {
 	}
 }
 
+// A pod whose new image is on the node stays ready while its container is replaced.
+func TestImageChangeDoesNotShow(t *testing.T) {
+	w := newWorld(t, simulated.Options{})
+	w.create(newPod("other", v1.Container{Name: "main", Image: "registry.test/app:2"}))
+	w.until("other", "ready", isPodReady)
+	w.create(newPod("web"))
+	pod := w.until("web", "ready", isPodReady)
+	watch, err := w.client.CoreV1().Pods("default").Watch(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Stop()
+	pod.Spec.Containers[0].Image = "registry.test/app:2"
+	if _, err := w.client.CoreV1().Pods("default").Update(context.Background(), pod, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.After(patience)
+	for {
+		select {
+		case e := <-watch.ResultChan():
+			pod, ok := e.Object.(*v1.Pod)
+			if !ok || pod.Name != "web" {
+				continue
+			}
+			if !isPodReady(pod) {
+				t.Fatalf("not ready with %+v", pod.Status.ContainerStatuses)
+			}
+			if containerStatus(pod, "main").RestartCount == 1 {
+				return
+			}
+		case <-deadline:
+			t.Fatal("the container was not replaced")
+		}
+	}
+}
+
 func TestEphemeralContainer(t *testing.T) {
 	w := newWorld(t, simulated.Options{})
 	w.create(newPod("web"))

@@ -93,6 +93,10 @@ type Config struct {
 	// Probes answers probes, and Hooks runs containers' hooks. Optional: without them the containers are asked.
 	Probes prober.Asker
 	Hooks  podworker.Hooks
+	// Parallel bounds how many pods are started, and how many stopped, at once. Optional.
+	Parallel int
+	// Turns bounds, by its capacity, how many statuses and deletions of pods are sent at once by all nodes that share it. Optional.
+	Turns chan struct{}
 	// Machine overrides what this machine is, for simulated nodes. Optional.
 	Machine *node.Machine
 	// Recorder records events. Optional: without it they are sent through Client.
@@ -142,7 +146,7 @@ func New(c Config) (*Kubelet, error) {
 	if c.ResolvConf == nil {
 		c.ResolvConf = podnet.HostFiles()
 	}
-	k := &Kubelet{config: c, cache: pleg.NewCache(), ready: make(chan struct{}), source: c.Source}
+	k := &Kubelet{config: c, cache: pleg.NewCache(), ready: make(chan struct{}), source: c.Source, networkUp: c.NetworkReady == nil}
 	if k.source == nil {
 		var err error
 		if k.source, err = newWatches(c.Client, c.NodeName); err != nil {
@@ -193,10 +197,16 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	defer cancel()
 
 	// What runs already is known before any pod is looked at.
+	unsubscribe, subscribed := k.watcher.Subscribe(ctx)
+	if subscribed {
+		defer unsubscribe()
+	}
 	if err := k.firstRelist(ctx); err != nil {
 		return err
 	}
-	parts.Go(func() { k.watcher.Run(ctx) })
+	if !subscribed {
+		parts.Go(func() { k.watcher.Run(ctx) })
+	}
 	if err := self.Register(ctx); err != nil {
 		return err
 	}
@@ -265,7 +275,8 @@ func (k *Kubelet) newWorkers(ctx context.Context, recorder record.EventRecorder,
 		Env:      &envvars.Resolver{Objects: c.Objects, Services: c.Services, ServicesSynced: c.ServicesSynced, HostIPs: c.NodeIPs, Allocatable: self.Allocatable},
 		Prober:   prober.NewManager(asker, k.Wake),
 		Hooks:    hooks,
-		Status:   status.NewManager(ctx, c.Client),
+		Status:   status.NewManager(ctx, c.Client, c.Turns),
+		Parallel: c.Parallel, Turns: c.Turns,
 		Recorder: recorder, HostIPs: c.NodeIPs, Clock: c.Clock,
 	})
 }

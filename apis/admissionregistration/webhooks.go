@@ -5,6 +5,7 @@
 package admissionregistration
 
 import (
+	"fmt"
 	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/admission/plugin/manifest"
 	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/utils/ptr"
 
@@ -140,9 +142,16 @@ func validateReviewVersions(p *field.Path, versions []string) field.ErrorList {
 	return l.Errors()
 }
 
-// metadata and metadataUpdate differ from those of package check: finalizers need not be known ones.
+// metadata and metadataUpdate differ from those of package check: finalizers need not be known ones, and names with a certain end
+// are for configurations that are files of the server.
 func metadata(meta *metav1.ObjectMeta) field.ErrorList {
-	return validation.ValidateObjectMeta(meta, false, validation.NameIsDNSSubdomain, field.NewPath("metadata"))
+	var l check.List
+	p := field.NewPath("metadata")
+	l.Add(validation.ValidateObjectMeta(meta, false, validation.NameIsDNSSubdomain, p))
+	if strings.HasSuffix(meta.Name, manifest.StaticConfigSuffix) {
+		l.Invalid(p.Child("name"), meta.Name, fmt.Sprintf("names ending with %q are reserved for static manifest-based configurations and cannot be managed via the API", manifest.StaticConfigSuffix))
+	}
+	return l.Errors()
 }
 
 func metadataUpdate(now, before *metav1.ObjectMeta) field.ErrorList {

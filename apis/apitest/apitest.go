@@ -138,6 +138,25 @@ func Effects[T any](t *testing.T, base string, do func(*T), effects ...Effect) {
 	}
 }
 
+// Warned is a change to a valid object, and what is said about the changed object.
+type Warned struct {
+	Name   string
+	Change string
+	Want   []string
+}
+
+// Warnings checks that nothing is said about base, and what is about each case's object, when it is created.
+func Warnings[T any](t *testing.T, base string, warn func(object, before *T) []string, cases ...Warned) {
+	t.Helper()
+	for _, c := range append([]Warned{{Name: "nothing to say"}}, cases...) {
+		t.Run("warnings/"+c.Name, func(t *testing.T) {
+			if diff := cmp.Diff(c.Want, warn(Object[T](t, base, c.Change), nil)); diff != "" {
+				t.Errorf("warnings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // Same checks that a client reads the same of two objects.
 func Same(t testing.TB, want, got any) {
 	t.Helper()

@@ -375,6 +375,16 @@ func validatePodAnnotationsUpdate(pod, before *corev1.Pod) field.ErrorList {
 	return l.Errors()
 }
 
+// PreparePodTemplateForCreate prepares the template as those of workloads are.
+func PreparePodTemplateForCreate(template *corev1.PodTemplate) {
+	PreparePodTemplateSpec(&template.Template, nil)
+}
+
+// PreparePodTemplateForUpdate prepares the template as those of workloads are.
+func PreparePodTemplateForUpdate(template, before *corev1.PodTemplate) {
+	PreparePodTemplateSpec(&template.Template, &before.Template)
+}
+
 // ValidatePodTemplate checks a new PodTemplate.
 func ValidatePodTemplate(template *corev1.PodTemplate) field.ErrorList {
 	errs := check.Metadata(&template.ObjectMeta, apivalidation.NameIsDNSSubdomain)

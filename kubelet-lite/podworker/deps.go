@@ -73,6 +73,8 @@ type Deps struct {
 	Clock          clock.WithDelayedExecution
 	// Parallel bounds how many pods are started, and how many stopped, at once. The runtime gains nothing from more.
 	Parallel int
+	// Turns bounds, by its capacity, how many deletions are sent at once by all who share it; nil sets no bound.
+	Turns chan struct{}
 }
 
 // Back-off of containers that keep ending.

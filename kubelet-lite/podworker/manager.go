@@ -51,6 +51,9 @@ func (m *Manager) Update(pod *v1.Pod) {
 	w.mu.Lock()
 	before := w.pod
 	w.pod = pod
+	if pod.DeletionTimestamp != nil {
+		w.terminating()
+	}
 	w.mu.Unlock()
 	if before != nil && onlyStatusChanged(before, pod) {
 		return
@@ -77,6 +80,7 @@ func (m *Manager) Fail(uid types.UID, reason, message string, grace *int64) {
 	}
 	w.mu.Lock()
 	w.failure, w.graceOverride = &status.Failure{Reason: reason, Message: message, Disrupted: true}, grace
+	w.terminating()
 	w.mu.Unlock()
 	w.wake()
 }
@@ -87,6 +91,7 @@ func (m *Manager) Remove(uid types.UID) {
 	w := m.worker(uid)
 	w.mu.Lock()
 	w.gone = true
+	w.terminating()
 	w.mu.Unlock()
 	w.wake()
 }
@@ -132,6 +137,7 @@ func (m *Manager) Wait() {
 		w.stopTimer()
 		w.mu.Unlock()
 	}
+	m.Prober.Close()
 	m.running.Wait()
 }
 
@@ -174,14 +180,14 @@ func (m *Manager) drop(w *worker) {
 	m.Prober.StopPod(w.uid)
 }
 
-// turn is a place among those who use the runtime; it is taken at first need.
+// turn is a place among those who use the runtime, or the API server; it is taken at first need. Without slots there are places for all.
 type turn struct {
 	slots chan struct{}
 	held  bool
 }
 
 func (t *turn) take(ctx context.Context) error {
-	if t.held {
+	if t.held || t.slots == nil {
 		return nil
 	}
 	select {

@@ -38,7 +38,7 @@ func (w *worker) message(c pleg.Container) string {
 	} else if text == "" {
 		text = c.Message
 	}
-	w.messages[c.ID] = text
+	put(&w.messages, c.ID, text)
 	return text
 }
 

@@ -34,7 +34,7 @@ func (w *worker) startContainer(ctx context.Context, turn *turn, pod *v1.Pod, ru
 		w.wait(s, "CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", delay, c.Name, criconfig.PodName(pod)))
 		text := fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.Name, criconfig.PodName(pod))
 		if w.told["BackOff "+latest.ID] == "" {
-			w.told["BackOff "+latest.ID] = text
+			put(&w.told, "BackOff "+latest.ID, text)
 			w.containerEvent(pod, c, s.kind, v1.EventTypeWarning, "BackOff", text)
 		}
 		return max(delay-w.m.Clock.Since(latest.FinishedAt), time.Millisecond)
@@ -210,13 +210,13 @@ func (w *worker) fail(pod *v1.Pod, s start, reason string, err error, retry time
 
 func (w *worker) failedEvent(pod *v1.Pod, s start, text string) {
 	if key := "Failed " + s.container.Name; w.told[key] != text {
-		w.told[key] = text
+		put(&w.told, key, text)
 		w.containerEvent(pod, s.container, s.kind, v1.EventTypeWarning, "Failed", text)
 	}
 }
 
 func (w *worker) wait(s start, reason, text string) {
-	w.waiting[s.container.Name] = status.Waiting{Reason: reason, Message: text}
+	put(&w.waiting, s.container.Name, status.Waiting{Reason: reason, Message: text})
 }
 
 // look reads a container's state right after it was changed; if that fails, the runtime's event will bring it.

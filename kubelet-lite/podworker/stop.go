@@ -37,7 +37,7 @@ func (w *worker) stopContainer(ctx context.Context, pod *v1.Pod, runtime *pleg.P
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &stop{deadline: deadline, cancel: cancel, turn: make(chan struct{})}
-	w.stopping[c.ID] = s
+	put(&w.stopping, c.ID, s)
 	w.mu.Unlock()
 	if before == nil {
 		if why == "" {

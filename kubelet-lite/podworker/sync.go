@@ -25,11 +25,17 @@ const refreshPeriod = 60 * time.Second
 
 // sync brings a living pod closer to its spec.
 func (w *worker) sync(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) time.Duration {
-	if w.registered != pod && w.m.Objects != nil {
+	defer w.start()()
+	if w.m.Objects != nil && !w.registered.is(pod) {
 		w.m.Objects.Register(pod)
-		w.registered = pod
+		w.registered = shapeOf(pod)
 	}
-	w.report(pod, false)
+	// Between a container that was stopped because its definition changed and the next, which is there in a moment, nothing is said:
+	// the pod would not be ready for that moment, and no update of it is worth that.
+	due := w.restarting(runtime)
+	if !due {
+		w.report(pod, false)
+	}
 	a := plan(pod, runtime, world{failed: w.m.Prober.Failed, started: w.m.Prober.Started, stopping: w.isStopping, force: w.force})
 	if a.finished {
 		return w.terminate(ctx, pod, runtime)
@@ -49,9 +55,22 @@ func (w *worker) sync(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) time.
 			w.settled()
 		}
 		again = sooner(again, after)
+		due = true
+	}
+	if due {
 		w.report(pod, false)
 	}
 	return sooner(again, w.refresh(ctx, pod))
+}
+
+// restarting says whether a container has ended that was stopped to be started again.
+func (w *worker) restarting(runtime *pleg.Pod) bool {
+	for name := range w.force {
+		if c, ok := runtime.Latest(name); ok && c.State == pleg.Exited {
+			return true
+		}
+	}
+	return false
 }
 
 // bringUp prepares what containers need, and starts those that are to be started. An error is of the pod as a whole; what
@@ -122,7 +141,7 @@ func (w *worker) mount(ctx context.Context, pod *v1.Pod) error {
 	if volumes == nil {
 		volumes = map[string]volume.Mounted{}
 	}
-	w.volumes, w.refreshed, w.written = volumes, w.m.Clock.Now(), pod
+	w.volumes, w.refreshed, w.written = volumes, w.m.Clock.Now(), shapeOf(pod)
 	maps.DeleteFunc(w.told, func(kind, _ string) bool { return strings.HasPrefix(kind, "FailedMount") })
 	return nil
 }
@@ -131,7 +150,7 @@ func (w *worker) mountEvents(pod *v1.Pod, err error) {
 	failed := volume.Errors(err)
 	for _, e := range failed {
 		if key := "FailedMount " + e.Volume; w.told[key] != e.Error() {
-			w.told[key] = e.Error()
+			put(&w.told, key, e.Error())
 			w.m.Recorder.Event(pod, v1.EventTypeWarning, "FailedMount", e.Error())
 		}
 	}
@@ -206,7 +225,7 @@ func (w *worker) kill(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod, k kil
 		grace = *k.grace
 	}
 	if k.restart {
-		w.force[k.spec.Name] = true
+		put(&w.force, k.spec.Name, true)
 	}
 	w.stopContainer(ctx, pod, runtime, k.container, k.spec, k.message, grace)
 }
@@ -247,6 +266,9 @@ func (w *worker) resize(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod, lis
 
 // refresh keeps mounted ConfigMaps, Secrets and tokens up to date.
 func (w *worker) refresh(ctx context.Context, pod *v1.Pod) time.Duration {
+	if w.m.Builder.RootDir == "" {
+		return 0 // nothing is written anywhere
+	}
 	if w.volumes == nil {
 		if len(w.m.Cache.Get(w.uid).Live()) == 0 || !hasProjected(pod) {
 			return 0
@@ -260,11 +282,10 @@ func (w *worker) refresh(ctx context.Context, pod *v1.Pod) time.Duration {
 		return 0
 	}
 	since := w.m.Clock.Since(w.refreshed)
-	same := w.written != nil && maps.Equal(w.written.Labels, pod.Labels) && maps.Equal(w.written.Annotations, pod.Annotations)
-	if since < refreshPeriod && same {
+	if since < refreshPeriod && w.written.is(pod) {
 		return refreshPeriod - since
 	}
-	w.refreshed, w.written = w.m.Clock.Now(), pod
+	w.refreshed, w.written = w.m.Clock.Now(), shapeOf(pod)
 	if err := w.m.Volumes.Refresh(ctx, pod); err != nil {
 		w.mountEvents(pod, err)
 	}
@@ -284,18 +305,32 @@ func (w *worker) probe(pod *v1.Pod, runtime *pleg.Pod, old v1.PodStatus) {
 			w.m.Prober.Stop(c.ID)
 			continue
 		}
-		spec := specOf(pod, c.Name)
-		if spec == nil {
+		if w.m.Prober.Knows(c.ID) {
 			continue
 		}
 		before := statusOf(old, c.Name)
 		was := before != nil && before.ContainerID == w.m.RuntimeName+"://"+c.ID
-		w.m.Prober.Start(w.m.ctx, prober.Target{Pod: pod, Container: spec, ID: c.ID, PodIP: ip, StartedAt: c.StartedAt,
+		name := c.Name
+		w.m.Prober.Start(w.m.ctx, prober.Target{Pod: pod.UID, Container: func() *v1.Container { return specOf(w.current(), name) },
+			ID: c.ID, PodIP: ip, StartedAt: c.StartedAt,
 			WasReady: was && before.Ready, WasStarted: was && before.Started != nil && *before.Started,
 			Event: func(eventType, reason, message string) {
-				w.containerEvent(pod, spec, kindOf(pod, spec.Name), eventType, reason, message)
+				now := w.current()
+				if spec := specOf(now, name); spec != nil {
+					w.containerEvent(now, spec, kindOf(now, name), eventType, reason, message)
+				}
 			}})
 	}
+}
+
+// current is the pod as the API last showed it; never nil.
+func (w *worker) current() *v1.Pod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pod == nil {
+		return &v1.Pod{}
+	}
+	return w.pod
 }
 
 // specOf returns a container of a pod by name.

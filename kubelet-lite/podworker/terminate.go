@@ -24,7 +24,6 @@ const settleTimeout = 10 * time.Second
 func (w *worker) terminate(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) time.Duration {
 	if w.stage < terminating {
 		w.setStage(terminating)
-		w.cancelStart()
 		w.m.Prober.Quiesce(w.uid)
 	}
 	if w.stage < ended {
@@ -118,6 +117,11 @@ func (w *worker) deleteObject(ctx context.Context, pod *v1.Pod) time.Duration {
 	if err := w.m.Status.Settle(settle, w.uid); err != nil {
 		return w.backOffAgain()
 	}
+	sending := &turn{slots: w.m.Turns}
+	if err := sending.take(ctx); err != nil {
+		return 0
+	}
+	defer sending.release()
 	now := int64(0)
 	options := metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &pod.UID}}
 	err := w.m.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, options)
@@ -195,7 +199,6 @@ func (w *worker) removeSandbox(ctx context.Context, id string) error {
 // finish drops a pod of which nothing is left.
 func (w *worker) finish() {
 	w.setStage(removed)
-	w.cancelStart()
 	w.m.drop(w)
 }
 

@@ -47,26 +47,69 @@ type worker struct {
 	busy, again   bool
 	timer         clock.Timer
 	stopping      map[string]*stop // by container id
+	giveUp        context.CancelFunc
 
 	// What follows is touched by the pass alone.
-	starting    context.Context // ends when the pod terminates: what is being started is given up
-	cancelStart context.CancelFunc
-	waiting     map[string]status.Waiting
-	told        map[string]string // the last event of a kind, so that it is not repeated at every try
-	force       map[string]bool
-	messages    map[string]string         // termination messages, by container id
-	volumes     map[string]volume.Mounted // nil until they are mounted
-	cgroup      bool
-	registered  *v1.Pod // as it was when what it refers to was last registered
-	retry       time.Duration
-	refreshed   time.Time
-	written     *v1.Pod // as it was when its volumes were last brought up to date
+	starting   context.Context // see start
+	waiting    map[string]status.Waiting
+	told       map[string]string // the last event of a kind, so that it is not repeated at every try
+	force      map[string]bool
+	messages   map[string]string         // termination messages, by container id
+	volumes    map[string]volume.Mounted // nil until they are mounted
+	cgroup     bool
+	registered shape // as it was when what it refers to was last registered
+	retry      time.Duration
+	refreshed  time.Time
+	written    shape // as it was when its volumes were last brought up to date
 }
 
-func newWorker(m *Manager, uid types.UID) *worker {
-	ctx, cancel := context.WithCancel(m.ctx)
-	return &worker{m: m, uid: uid, starting: ctx, cancelStart: cancel, stopping: map[string]*stop{}, waiting: map[string]status.Waiting{},
-		told: map[string]string{}, force: map[string]bool{}, messages: map[string]string{}}
+// shape is what is remembered of a pod to see whether it has changed; the pod itself would keep a second one in memory.
+type shape struct {
+	known               bool
+	generation          int64
+	labels, annotations map[string]string
+}
+
+func shapeOf(pod *v1.Pod) shape { return shape{true, pod.Generation, pod.Labels, pod.Annotations} }
+
+// is says whether the pod has this shape still. An API without generations of pods leaves that open.
+func (s shape) is(pod *v1.Pod) bool {
+	return s.known && pod.Generation != 0 && s.generation == pod.Generation && maps.Equal(s.labels, pod.Labels) && maps.Equal(s.annotations, pod.Annotations)
+}
+
+func newWorker(m *Manager, uid types.UID) *worker { return &worker{m: m, uid: uid} }
+
+// put sets an entry of a map that is made when it is first needed: most pods need none.
+func put[V any](m *map[string]V, key string, value V) {
+	if *m == nil {
+		*m = map[string]V{}
+	}
+	(*m)[key] = value
+}
+
+// start makes the context of what a pass starts, until end is called. It ends as well when the pod is to terminate: what is being started is
+// given up.
+func (w *worker) start() (end func()) {
+	ctx, cancel := context.WithCancel(w.m.ctx)
+	w.mu.Lock()
+	w.starting, w.giveUp = ctx, cancel
+	if w.gone || w.failure != nil || (w.pod != nil && w.pod.DeletionTimestamp != nil) {
+		cancel()
+	}
+	w.mu.Unlock()
+	return func() {
+		w.mu.Lock()
+		w.starting, w.giveUp = nil, nil
+		w.mu.Unlock()
+		cancel()
+	}
+}
+
+// terminating has what is being started given up; the lock is held.
+func (w *worker) terminating() {
+	if w.giveUp != nil {
+		w.giveUp()
+	}
 }
 
 // wake has a pass made soon, by the goroutine that is at it or by a new one.
@@ -147,7 +190,7 @@ func (w *worker) reject(ctx context.Context, pod *v1.Pod, why status.Failure, go
 		return 0
 	}
 	if w.told["rejected"] == "" {
-		w.told["rejected"] = why.Reason
+		put(&w.told, "rejected", why.Reason)
 		w.m.Recorder.Event(pod, v1.EventTypeWarning, why.Reason, why.Message)
 		w.m.Status.Set(pod, status.Reject(pod, why.Reason, why.Message, now(w.m)))
 	}
@@ -202,7 +245,7 @@ func (w *worker) event(pod *v1.Pod, kind, reason, message string) {
 	if w.told[reason] == message {
 		return
 	}
-	w.told[reason] = message
+	put(&w.told, reason, message)
 	w.m.Recorder.Event(pod, kind, reason, message)
 }
 

@@ -39,8 +39,11 @@ func (i *Images) ListImages(context.Context, *runtimeapi.ImageFilter) ([]*runtim
 	return list, nil
 }
 
-// ImageStatus returns one image, by name or by id.
+// ImageStatus returns one image, by name or by id. A pod whose pulls are to fail finds no image that others have pulled.
 func (i *Images) ImageStatus(_ context.Context, spec *runtimeapi.ImageSpec, _ bool) (*runtimeapi.ImageStatusResponse, error) {
+	if _, fails := (settings{annotations: spec.Annotations}).get(PullError); fails {
+		return &runtimeapi.ImageStatusResponse{}, nil
+	}
 	i.runtime.mu.Lock()
 	defer i.runtime.mu.Unlock()
 	if id, ok := i.runtime.images[spec.Image]; ok {

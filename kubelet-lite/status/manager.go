@@ -29,24 +29,28 @@ const (
 type Manager struct {
 	client kubernetes.Interface
 	ctx    context.Context
+	turns  chan struct{}
 
 	mu      sync.Mutex
 	entries map[types.UID]*entry
 }
 
-// entry is one pod: what its status is to be, and what the API server last said that it is.
+// entry is one pod: what its status is to be, and what the API server last said that it is. Neither is ever changed, so that they may be
+// one, and at rest are those of the pod that the API showed last: a pod at rest keeps no status of its own here.
 type entry struct {
 	namespace, name string
-	want            v1.PodStatus
-	base            v1.PodStatus
-	version         string // of base
+	want            *v1.PodStatus
+	base            *v1.PodStatus
+	version         string  // of base
+	seen            *v1.Pod // what was observed while sending
 	sending         bool
 	settled         chan struct{} // closed when nothing is left to send
 }
 
-// NewManager returns a manager that sends until ctx ends.
-func NewManager(ctx context.Context, client kubernetes.Interface) *Manager {
-	return &Manager{ctx: ctx, client: client, entries: map[types.UID]*entry{}}
+// NewManager returns a manager that sends until ctx ends. turns bounds, by its capacity, how many statuses are sent at once by all who share
+// it; nil sets no bound.
+func NewManager(ctx context.Context, client kubernetes.Interface, turns chan struct{}) *Manager {
+	return &Manager{ctx: ctx, client: client, turns: turns, entries: map[types.UID]*entry{}}
 }
 
 // Set makes s the pod's status, and has it sent at once where it differs from what was last set.
@@ -56,29 +60,44 @@ func (m *Manager) Set(pod *v1.Pod, s v1.PodStatus) {
 	e, ok := m.entries[pod.UID]
 	switch {
 	case !ok:
-		e = &entry{namespace: pod.Namespace, name: pod.Name, base: *pod.Status.DeepCopy(), version: pod.ResourceVersion}
+		e = &entry{namespace: pod.Namespace, name: pod.Name, base: &pod.Status, version: pod.ResourceVersion}
 		m.entries[pod.UID] = e
 		if equality.Semantic.DeepEqual(pod.Status, s) {
-			e.want = s
+			e.want = e.base
 			return
 		}
-	case equality.Semantic.DeepEqual(e.want, s):
+	case equality.Semantic.DeepEqual(*e.want, s):
 		return
 	}
-	e.want = s
+	e.want = &s
 	m.kick(pod.UID, e)
 }
 
-// Observe takes the pod as the API server shows it: if that is newer than what we know, and is not what was set, it is set again.
+// Observe takes the pod as the API server shows it: if that is newer than what we know, and is not what was set, it is set again. The pod
+// is never changed afterwards.
 func (m *Manager) Observe(pod *v1.Pod) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e, ok := m.entries[pod.UID]
-	if !ok || e.sending || !newer(pod.ResourceVersion, e.version) {
+	switch {
+	case !ok:
+	case e.sending:
+		e.seen = pod
+	default:
+		m.observe(e, pod)
+	}
+}
+
+// observe is called with the lock held, while nothing is sent.
+func (m *Manager) observe(e *entry, pod *v1.Pod) {
+	if pod.ResourceVersion != e.version && !newer(pod.ResourceVersion, e.version) {
 		return
 	}
-	e.base, e.version = *pod.Status.DeepCopy(), pod.ResourceVersion
-	if !equality.Semantic.DeepEqual(e.base, withForeign(e.want, e.base)) {
+	e.base, e.version = &pod.Status, pod.ResourceVersion
+	switch {
+	case equality.Semantic.DeepEqual(e.base, e.want):
+		e.want = e.base
+	case !equality.Semantic.DeepEqual(*e.base, withForeign(*e.want, *e.base)):
 		m.kick(pod.UID, e)
 	}
 }
@@ -134,10 +153,7 @@ func (m *Manager) kick(uid types.UID, e *entry) {
 func (m *Manager) send(uid types.UID, e *entry) {
 	retry := retryFirst
 	for {
-		m.mu.Lock()
-		want, base := *e.want.DeepCopy(), *e.base.DeepCopy()
-		m.mu.Unlock()
-		pod, err := m.patch(uid, e, base, want)
+		want, pod, err := m.sendOnce(uid, e)
 		gone := err != nil && (apierrors.IsNotFound(err) || m.ctx.Err() != nil)
 		if err != nil && !gone {
 			klog.FromContext(m.ctx).Error(err, "Pod status cannot be sent, trying again", "pod", klog.KRef(e.namespace, e.name), "after", retry)
@@ -148,7 +164,8 @@ func (m *Manager) send(uid types.UID, e *entry) {
 		}
 		m.mu.Lock()
 		if pod != nil {
-			e.base, e.version = pod.Status, pod.ResourceVersion
+			base := pod.Status // without the pod, which would stay in memory
+			e.base, e.version = &base, pod.ResourceVersion
 		}
 		if !gone && !equality.Semantic.DeepEqual(e.want, want) {
 			m.mu.Unlock()
@@ -157,9 +174,31 @@ func (m *Manager) send(uid types.UID, e *entry) {
 		}
 		e.sending = false
 		close(e.settled)
+		e.settled = nil
+		if seen := e.seen; seen != nil {
+			e.seen = nil
+			m.observe(e, seen)
+		}
 		m.mu.Unlock()
 		return
 	}
+}
+
+// sendOnce waits for its turn and sends what is wanted by then.
+func (m *Manager) sendOnce(uid types.UID, e *entry) (want *v1.PodStatus, pod *v1.Pod, err error) {
+	if m.turns != nil {
+		select {
+		case m.turns <- struct{}{}:
+			defer func() { <-m.turns }()
+		case <-m.ctx.Done():
+			return nil, nil, m.ctx.Err()
+		}
+	}
+	m.mu.Lock()
+	want, base := e.want, e.base
+	m.mu.Unlock()
+	pod, err = m.patch(uid, e, *base.DeepCopy(), *want.DeepCopy())
+	return want, pod, err
 }
 
 // refetch waits, and then reads what the next try starts from. It returns false if there will be none: the pod is gone, or
@@ -177,7 +216,8 @@ func (m *Manager) refetch(uid types.UID, e *entry, wait time.Duration) bool {
 	case apierrors.IsNotFound(err), err == nil && fresh.UID != uid, m.entries[uid] != e:
 		return false
 	case err == nil:
-		e.base, e.version = fresh.Status, fresh.ResourceVersion
+		base := fresh.Status
+		e.base, e.version = &base, fresh.ResourceVersion
 	}
 	return true
 }

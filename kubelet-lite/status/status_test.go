@@ -202,7 +202,7 @@ func TestManagerSendsWhatChangesTogether(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	m := NewManager(ctx, client)
+	m := NewManager(ctx, client, nil)
 	m.Set(pod, v1.PodStatus{Phase: v1.PodPending})
 	<-enter // the first is on its way
 	for i := range 10 {
@@ -245,7 +245,7 @@ func TestManagerGivesUpOnAnotherPodOfTheSameName(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	m := NewManager(ctx, client)
+	m := NewManager(ctx, client, nil)
 	m.Set(old, v1.PodStatus{Phase: v1.PodRunning})
 	if err := m.Settle(ctx, old.UID); err != nil {
 		t.Fatal(err)

@@ -26,7 +26,7 @@ func Authenticators(clientCA []byte, tokens authenticator.Token) (all, tokensOnl
 	}
 	certificates := x509request.NewDynamic(func() (x509.VerifyOptions, bool) { return ca.VerifyOptions() }, x509request.CommonNameUserConversion)
 	tokensOnly = group.NewAuthenticatedGroupAdder(union.New(bearertoken.New(tokens), websocket.NewProtocolAuthenticator(tokens)))
-	return group.NewAuthenticatedGroupAdder(union.New(certificates, tokensOnly)), tokensOnly, nil
+	return group.NewAuthenticatedGroupAdder(union.New(newCertificateCache(certificates), tokensOnly)), tokensOnly, nil
 }
 
 // authenticators is the whole chain: clients in this process, clients outside, and nobody, who may ask after the server's health.

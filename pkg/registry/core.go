@@ -21,7 +21,8 @@ func coreRows() []*Resource {
 	v1 := corev1.SchemeGroupVersion
 	return []*Resource{
 		Kind[corev1.Namespace]{
-			Resource: "namespaces", Singular: "namespace", ShortNames: []string{"ns"}, Cluster: true,
+			ReturnDeleted: true,
+			Resource:      "namespaces", Singular: "namespace", ShortNames: []string{"ns"}, Cluster: true,
 			List:   func() runtime.Object { return &corev1.NamespaceList{} },
 			Status: true, SetDefaults: core.SetDefaultsNamespace,
 			PrepareForCreate: core.PrepareNamespaceForCreate, PrepareForUpdate: core.PrepareNamespaceForUpdate,
@@ -29,6 +30,7 @@ func coreRows() []*Resource {
 			Fields: func(n *corev1.Namespace) fields.Set {
 				return fields.Set{"status.phase": string(n.Status.Phase)}
 			},
+			Held: func(n *corev1.Namespace) bool { return len(n.Spec.Finalizers) > 0 },
 		}.in(v1, "Namespace"),
 		Kind[corev1.Node]{
 			Resource: "nodes", Singular: "node", ShortNames: []string{"no"}, Cluster: true,
@@ -39,8 +41,10 @@ func coreRows() []*Resource {
 			Fields: func(n *corev1.Node) fields.Set {
 				return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
 			},
+			Warnings: core.WarningsNode,
 		}.in(v1, "Node"),
 		Kind[corev1.Pod]{
+			ReturnDeleted: true, StatusResets: []string{"metadata.ownerReferences", "metadata.deletionTimestamp"},
 			Resource: "pods", Singular: "pod", ShortNames: []string{"po"}, Categories: []string{"all"},
 			List:   func() runtime.Object { return &corev1.PodList{} },
 			Status: true, Generation: true, SetDefaults: core.SetDefaultsPod,
@@ -48,9 +52,11 @@ func coreRows() []*Resource {
 			PrepareForStatusUpdate: core.PreparePodForStatusUpdate,
 			Validate:               core.ValidatePod, ValidateUpdate: core.ValidatePodUpdate, ValidateStatusUpdate: core.ValidatePodStatusUpdate,
 			Fields: podFields, GracePeriod: podGracePeriod,
+			Warnings: core.WarningsPod, StatusWarnings: core.WarningsPodStatus,
 		}.in(v1, "Pod"),
 		Kind[corev1.Service]{
-			Resource: "services", Singular: "service", ShortNames: []string{"svc"}, Categories: []string{"all"},
+			ReturnDeleted: true,
+			Resource:      "services", Singular: "service", ShortNames: []string{"svc"}, Categories: []string{"all"},
 			List:   func() runtime.Object { return &corev1.ServiceList{} },
 			Status: true, CreateOnUpdate: true, SetDefaults: core.SetDefaultsService,
 			PrepareForUpdate: core.PrepareServiceForUpdate,
@@ -58,11 +64,13 @@ func coreRows() []*Resource {
 			Fields: func(s *corev1.Service) fields.Set {
 				return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 			},
+			Warnings: core.WarningsService, StatusWarnings: core.WarningsServiceStatus,
 		}.in(v1, "Service"),
 		Kind[corev1.Endpoints]{
 			Resource: "endpoints", Singular: "endpoints", ShortNames: []string{"ep"}, CreateOnUpdate: true,
 			List:        func() runtime.Object { return &corev1.EndpointsList{} },
 			SetDefaults: core.SetDefaultsEndpoints, Validate: core.ValidateEndpoints, ValidateUpdate: core.ValidateEndpointsUpdate,
+			Warnings: core.WarningsEndpoints,
 		}.in(v1, "Endpoints"),
 		Kind[corev1.ConfigMap]{
 			Resource: "configmaps", Singular: "configmap", ShortNames: []string{"cm"},
@@ -74,31 +82,38 @@ func coreRows() []*Resource {
 			List:        func() runtime.Object { return &corev1.SecretList{} },
 			SetDefaults: core.SetDefaultsSecret, PrepareForUpdate: core.PrepareSecretForUpdate,
 			Validate: core.ValidateSecret, ValidateUpdate: core.ValidateSecretUpdate,
-			Fields: func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} },
+			Fields:   func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} },
+			Warnings: core.WarningsSecret,
 		}.in(v1, "Secret"),
 		Kind[corev1.ServiceAccount]{
-			Resource: "serviceaccounts", Singular: "serviceaccount", ShortNames: []string{"sa"},
+			ReturnDeleted: true,
+			Resource:      "serviceaccounts", Singular: "serviceaccount", ShortNames: []string{"sa"},
 			List:             func() runtime.Object { return &corev1.ServiceAccountList{} },
 			PrepareForCreate: core.PrepareServiceAccountForCreate, PrepareForUpdate: core.PrepareServiceAccountForUpdate,
 			Validate: core.ValidateServiceAccount, ValidateUpdate: core.ValidateServiceAccountUpdate,
+			Warnings: core.WarningsServiceAccount,
 		}.in(v1, "ServiceAccount"),
 		Kind[corev1.PersistentVolume]{
-			Resource: "persistentvolumes", Singular: "persistentvolume", ShortNames: []string{"pv"}, Cluster: true,
+			ReturnDeleted: true,
+			Resource:      "persistentvolumes", Singular: "persistentvolume", ShortNames: []string{"pv"}, Cluster: true,
 			List:   func() runtime.Object { return &corev1.PersistentVolumeList{} },
 			Status: true, SetDefaults: core.SetDefaultsPersistentVolume, PrepareForCreate: core.PreparePersistentVolumeForCreate,
 			PrepareForStatusUpdate: core.PreparePersistentVolumeForStatusUpdate,
 			Validate:               core.ValidatePersistentVolume, ValidateUpdate: core.ValidatePersistentVolumeUpdate, ValidateStatusUpdate: core.ValidatePersistentVolumeStatusUpdate,
+			Warnings: core.WarningsPersistentVolume,
 		}.in(v1, "PersistentVolume"),
 		Kind[corev1.PersistentVolumeClaim]{
-			Resource: "persistentvolumeclaims", Singular: "persistentvolumeclaim", ShortNames: []string{"pvc"},
+			ReturnDeleted: true,
+			Resource:      "persistentvolumeclaims", Singular: "persistentvolumeclaim", ShortNames: []string{"pvc"},
 			List:   func() runtime.Object { return &corev1.PersistentVolumeClaimList{} },
 			Status: true, SetDefaults: core.SetDefaultsPersistentVolumeClaim, PrepareForCreate: core.PreparePersistentVolumeClaimForCreate,
 			PrepareForUpdate: core.PreparePersistentVolumeClaimForUpdate,
 			Validate:         core.ValidatePersistentVolumeClaim, ValidateUpdate: core.ValidatePersistentVolumeClaimUpdate,
 			ValidateStatusUpdate: core.ValidatePersistentVolumeClaimStatusUpdate,
+			Warnings:             core.WarningsPersistentVolumeClaim,
 		}.in(v1, "PersistentVolumeClaim"),
 		Kind[corev1.Event]{
-			Resource: "events", Singular: "event", ShortNames: []string{"ev"}, CreateOnUpdate: true, TTL: eventTTL,
+			Resource: "events", Singular: "event", ShortNames: []string{"ev"}, CreateOnUpdate: true, TTL: eventTTL, NoGC: true,
 			List:     func() runtime.Object { return &corev1.EventList{} },
 			Validate: core.ValidateEvent, ValidateUpdate: core.ValidateEventUpdate, Fields: eventFields,
 		}.in(v1, "Event"),
@@ -108,15 +123,20 @@ func coreRows() []*Resource {
 			SetDefaults: core.SetDefaultsLimitRange, Validate: core.ValidateLimitRange, ValidateUpdate: core.ValidateLimitRangeUpdate,
 		}.in(v1, "LimitRange"),
 		Kind[corev1.ResourceQuota]{
-			Resource: "resourcequotas", Singular: "resourcequota", ShortNames: []string{"quota"},
+			ReturnDeleted: true,
+			Resource:      "resourcequotas", Singular: "resourcequota", ShortNames: []string{"quota"},
 			List:   func() runtime.Object { return &corev1.ResourceQuotaList{} },
 			Status: true, SetDefaults: core.SetDefaultsResourceQuota,
 			Validate: core.ValidateResourceQuota, ValidateUpdate: core.ValidateResourceQuotaUpdate, ValidateStatusUpdate: core.ValidateResourceQuotaStatusUpdate,
+			Warnings: core.WarningsResourceQuota,
 		}.in(v1, "ResourceQuota"),
 		Kind[corev1.PodTemplate]{
-			Resource: "podtemplates", Singular: "podtemplate", CreateOnUpdate: true, Generation: true,
+			ReturnDeleted: true,
+			Resource:      "podtemplates", Singular: "podtemplate", Generation: true,
 			List:        func() runtime.Object { return &corev1.PodTemplateList{} },
-			SetDefaults: core.SetDefaultsPodTemplate, Validate: core.ValidatePodTemplate, ValidateUpdate: core.ValidatePodTemplateUpdate,
+			SetDefaults: core.SetDefaultsPodTemplate, PrepareForCreate: core.PreparePodTemplateForCreate, PrepareForUpdate: core.PreparePodTemplateForUpdate,
+			Validate: core.ValidatePodTemplate, ValidateUpdate: core.ValidatePodTemplateUpdate,
+			Warnings: core.WarningsPodTemplate,
 		}.in(v1, "PodTemplate"),
 		Kind[corev1.ReplicationController]{
 			Resource: "replicationcontrollers", Singular: "replicationcontroller", ShortNames: []string{"rc"}, Categories: []string{"all"},
@@ -128,6 +148,7 @@ func coreRows() []*Resource {
 			Fields: func(rc *corev1.ReplicationController) fields.Set {
 				return fields.Set{"status.replicas": strconv.Itoa(int(rc.Status.Replicas))}
 			},
+			Warnings: core.WarningsReplicationController,
 		}.in(v1, "ReplicationController"),
 	}
 }

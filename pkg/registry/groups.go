@@ -6,8 +6,10 @@ import (
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -18,10 +20,12 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/hivemind-project/hivemind/apis/apps"
 	"github.com/hivemind-project/hivemind/apis/autoscaling"
 	"github.com/hivemind-project/hivemind/apis/batch"
+	"github.com/hivemind-project/hivemind/apis/certificates"
 	"github.com/hivemind-project/hivemind/apis/coordination"
 	"github.com/hivemind-project/hivemind/apis/discovery"
 	"github.com/hivemind-project/hivemind/apis/networking"
@@ -45,11 +49,13 @@ func appsRows() []*Resource {
 	v1 := appsv1.SchemeGroupVersion
 	return []*Resource{
 		Kind[appsv1.Deployment]{
+			StatusResets: []string{"metadata.labels"}, Changed: apps.DeploymentChanged,
 			Resource: "deployments", Singular: "deployment", ShortNames: []string{"deploy"}, Categories: []string{"all"},
 			List:   func() runtime.Object { return &appsv1.DeploymentList{} },
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsDeployment,
 			PrepareForCreate: apps.PrepareDeploymentForCreate, PrepareForUpdate: apps.PrepareDeploymentForUpdate,
 			Validate: apps.ValidateDeployment, ValidateUpdate: apps.ValidateDeploymentUpdate, ValidateStatusUpdate: apps.ValidateDeploymentStatusUpdate,
+			Warnings: apps.WarningsDeployment,
 		}.in(v1, "Deployment"),
 		Kind[appsv1.ReplicaSet]{
 			Resource: "replicasets", Singular: "replicaset", ShortNames: []string{"rs"}, Categories: []string{"all"},
@@ -57,9 +63,7 @@ func appsRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsReplicaSet,
 			PrepareForCreate: apps.PrepareReplicaSetForCreate, PrepareForUpdate: apps.PrepareReplicaSetForUpdate,
 			Validate: apps.ValidateReplicaSet, ValidateUpdate: apps.ValidateReplicaSetUpdate, ValidateStatusUpdate: apps.ValidateReplicaSetStatusUpdate,
-			Fields: func(rs *appsv1.ReplicaSet) fields.Set {
-				return fields.Set{"status.replicas": strconv.Itoa(int(rs.Status.Replicas))}
-			},
+			Warnings: apps.WarningsReplicaSet,
 		}.in(v1, "ReplicaSet"),
 		Kind[appsv1.StatefulSet]{
 			Resource: "statefulsets", Singular: "statefulset", ShortNames: []string{"sts"}, Categories: []string{"all"},
@@ -67,6 +71,7 @@ func appsRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsStatefulSet,
 			PrepareForCreate: apps.PrepareStatefulSetForCreate, PrepareForUpdate: apps.PrepareStatefulSetForUpdate,
 			Validate: apps.ValidateStatefulSet, ValidateUpdate: apps.ValidateStatefulSetUpdate, ValidateStatusUpdate: apps.ValidateStatefulSetStatusUpdate,
+			Warnings: apps.WarningsStatefulSet,
 		}.in(v1, "StatefulSet"),
 		Kind[appsv1.DaemonSet]{
 			Resource: "daemonsets", Singular: "daemonset", ShortNames: []string{"ds"}, Categories: []string{"all"},
@@ -74,6 +79,7 @@ func appsRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsDaemonSet,
 			PrepareForCreate: apps.PrepareDaemonSetForCreate, PrepareForUpdate: apps.PrepareDaemonSetForUpdate,
 			Validate: apps.ValidateDaemonSet, ValidateUpdate: apps.ValidateDaemonSetUpdate, ValidateStatusUpdate: apps.ValidateDaemonSetStatusUpdate,
+			Warnings: apps.WarningsDaemonSet,
 		}.in(v1, "DaemonSet"),
 		Kind[appsv1.ControllerRevision]{
 			Resource: "controllerrevisions", Singular: "controllerrevision",
@@ -87,7 +93,8 @@ func batchRows() []*Resource {
 	v1 := batchv1.SchemeGroupVersion
 	return []*Resource{
 		Kind[batchv1.Job]{
-			Resource: "jobs", Singular: "job", Categories: []string{"all"},
+			UnknownField: "field label %q not supported for Job",
+			Resource:     "jobs", Singular: "job", Categories: []string{"all"},
 			List:   func() runtime.Object { return &batchv1.JobList{} },
 			Status: true, Generation: true, Orphan: true, SetDefaults: batch.SetDefaultsJob,
 			PrepareForCreate: batch.PrepareJobForCreate, PrepareForUpdate: batch.PrepareJobForUpdate,
@@ -95,6 +102,7 @@ func batchRows() []*Resource {
 			Fields: func(j *batchv1.Job) fields.Set {
 				return fields.Set{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
 			},
+			Warnings: batch.WarningsJob,
 		}.in(v1, "Job"),
 		Kind[batchv1.CronJob]{
 			Resource: "cronjobs", Singular: "cronjob", ShortNames: []string{"cj"}, Categories: []string{"all"},
@@ -102,6 +110,7 @@ func batchRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: batch.SetDefaultsCronJob,
 			PrepareForCreate: batch.PrepareCronJobForCreate, PrepareForUpdate: batch.PrepareCronJobForUpdate,
 			Validate: batch.ValidateCronJob, ValidateUpdate: batch.ValidateCronJobUpdate, ValidateStatusUpdate: batch.ValidateCronJobStatusUpdate,
+			Warnings: batch.WarningsCronJob,
 		}.in(v1, "CronJob"),
 	}
 }
@@ -114,6 +123,7 @@ func networkingRows() []*Resource {
 			List:   func() runtime.Object { return &networkingv1.IngressList{} },
 			Status: true, Generation: true,
 			Validate: networking.ValidateIngress, ValidateUpdate: networking.ValidateIngressUpdate, ValidateStatusUpdate: networking.ValidateIngressStatusUpdate,
+			Warnings: networking.WarningsIngress, StatusWarnings: networking.WarningsIngressStatus,
 		}.in(v1, "Ingress"),
 		Kind[networkingv1.IngressClass]{
 			Resource: "ingressclasses", Singular: "ingressclass", Cluster: true, Generation: true,
@@ -124,6 +134,7 @@ func networkingRows() []*Resource {
 			Resource: "networkpolicies", Singular: "networkpolicy", ShortNames: []string{"netpol"}, Generation: true,
 			List:        func() runtime.Object { return &networkingv1.NetworkPolicyList{} },
 			SetDefaults: networking.SetDefaultsNetworkPolicy, Validate: networking.ValidateNetworkPolicy, ValidateUpdate: networking.ValidateNetworkPolicyUpdate,
+			Warnings: networking.WarningsNetworkPolicy,
 		}.in(v1, "NetworkPolicy"),
 	}
 }
@@ -158,23 +169,29 @@ func storageRows() []*Resource {
 	v1 := storagev1.SchemeGroupVersion
 	return []*Resource{
 		Kind[storagev1.StorageClass]{
-			Resource: "storageclasses", Singular: "storageclass", ShortNames: []string{"sc"}, Cluster: true,
+			ReturnDeleted: true,
+			Resource:      "storageclasses", Singular: "storageclass", ShortNames: []string{"sc"}, Cluster: true,
 			List:        func() runtime.Object { return &storagev1.StorageClassList{} },
 			SetDefaults: storage.SetDefaultsStorageClass, Validate: storage.ValidateStorageClass, ValidateUpdate: storage.ValidateStorageClassUpdate,
+			Warnings: storage.WarningsStorageClass,
 		}.in(v1, "StorageClass"),
 		Kind[storagev1.VolumeAttributesClass]{
-			Resource: "volumeattributesclasses", Singular: "volumeattributesclass", ShortNames: []string{"vac"}, Cluster: true,
+			ReturnDeleted: true,
+			Resource:      "volumeattributesclasses", Singular: "volumeattributesclass", ShortNames: []string{"vac"}, Cluster: true,
 			List:     func() runtime.Object { return &storagev1.VolumeAttributesClassList{} },
 			Validate: storage.ValidateVolumeAttributesClass, ValidateUpdate: storage.ValidateVolumeAttributesClassUpdate,
 		}.in(v1, "VolumeAttributesClass"),
 		Kind[storagev1.CSIDriver]{
-			Resource: "csidrivers", Singular: "csidriver", Cluster: true, NeedsResourceVersion: true,
+			ReturnDeleted: true,
+			Resource:      "csidrivers", Singular: "csidriver", Cluster: true, NeedsResourceVersion: true,
 			List:        func() runtime.Object { return &storagev1.CSIDriverList{} },
 			SetDefaults: storage.SetDefaultsCSIDriver, PrepareForUpdate: storage.PrepareCSIDriverForUpdate,
 			Validate: storage.ValidateCSIDriver, ValidateUpdate: storage.ValidateCSIDriverUpdate,
+			Warnings: storage.WarningsCSIDriver,
 		}.in(v1, "CSIDriver"),
 		Kind[storagev1.CSINode]{
-			Resource: "csinodes", Singular: "csinode", Cluster: true, NeedsResourceVersion: true,
+			ReturnDeleted: true,
+			Resource:      "csinodes", Singular: "csinode", Cluster: true, NeedsResourceVersion: true,
 			List:     func() runtime.Object { return &storagev1.CSINodeList{} },
 			Validate: storage.ValidateCSINode, ValidateUpdate: storage.ValidateCSINodeUpdate,
 		}.in(v1, "CSINode"),
@@ -182,12 +199,14 @@ func storageRows() []*Resource {
 			Resource: "csistoragecapacities", Singular: "csistoragecapacity", NeedsResourceVersion: true,
 			List:     func() runtime.Object { return &storagev1.CSIStorageCapacityList{} },
 			Validate: storage.ValidateCSIStorageCapacity, ValidateUpdate: storage.ValidateCSIStorageCapacityUpdate,
+			Warnings: storage.WarningsCSIStorageCapacity,
 		}.in(v1, "CSIStorageCapacity"),
 		Kind[storagev1.VolumeAttachment]{
+			ReturnDeleted: true, StatusResets: []string{"metadata"},
 			Resource: "volumeattachments", Singular: "volumeattachment", Cluster: true, Status: true, NeedsResourceVersion: true,
 			List:        func() runtime.Object { return &storagev1.VolumeAttachmentList{} },
-			SetDefaults: storage.SetDefaultsVolumeAttachment, PrepareForStatusUpdate: storage.PrepareVolumeAttachmentForStatusUpdate,
-			Validate: storage.ValidateVolumeAttachment, ValidateUpdate: storage.ValidateVolumeAttachmentUpdate, ValidateStatusUpdate: storage.ValidateVolumeAttachmentStatusUpdate,
+			SetDefaults: storage.SetDefaultsVolumeAttachment,
+			Validate:    storage.ValidateVolumeAttachment, ValidateUpdate: storage.ValidateVolumeAttachmentUpdate, ValidateStatusUpdate: storage.ValidateVolumeAttachmentStatusUpdate,
 		}.in(v1, "VolumeAttachment"),
 	}
 }
@@ -196,11 +215,23 @@ func storageRows() []*Resource {
 func smallGroupRows() []*Resource {
 	return []*Resource{
 		Kind[autoscalingv2.HorizontalPodAutoscaler]{
-			Resource: "horizontalpodautoscalers", Singular: "horizontalpodautoscaler", ShortNames: []string{"hpa"}, Categories: []string{"all"}, Status: true,
+			AlsoServed: []schema.GroupVersion{autoscalingv1.SchemeGroupVersion},
+			Resource:   "horizontalpodautoscalers", Singular: "horizontalpodautoscaler", ShortNames: []string{"hpa"}, Categories: []string{"all"}, Status: true,
 			List:        func() runtime.Object { return &autoscalingv2.HorizontalPodAutoscalerList{} },
 			SetDefaults: autoscaling.SetDefaultsHorizontalPodAutoscaler, Validate: autoscaling.ValidateHorizontalPodAutoscaler,
 			ValidateUpdate: autoscaling.ValidateHorizontalPodAutoscalerUpdate, ValidateStatusUpdate: autoscaling.ValidateHorizontalPodAutoscalerStatusUpdate,
 		}.in(autoscalingv2.SchemeGroupVersion, "HorizontalPodAutoscaler"),
+		Kind[certificatesv1.CertificateSigningRequest]{
+			Resource: "certificatesigningrequests", Singular: "certificatesigningrequest", ShortNames: []string{"csr"}, Cluster: true, Status: true,
+			List:             func() runtime.Object { return &certificatesv1.CertificateSigningRequestList{} },
+			PrepareForCreate: certificates.PrepareCertificateSigningRequestForCreate, PrepareForUpdate: certificates.PrepareCertificateSigningRequestForUpdate,
+			PrepareForStatusUpdate: certificates.PrepareCertificateSigningRequestForStatusUpdate,
+			Validate:               certificates.ValidateCertificateSigningRequest, ValidateUpdate: certificates.ValidateCertificateSigningRequestUpdate,
+			ValidateStatusUpdate: certificates.ValidateCertificateSigningRequestStatusUpdate,
+			Fields: func(csr *certificatesv1.CertificateSigningRequest) fields.Set {
+				return fields.Set{"spec.signerName": csr.Spec.SignerName}
+			},
+		}.in(certificatesv1.SchemeGroupVersion, "CertificateSigningRequest"),
 		Kind[coordinationv1.Lease]{
 			Resource: "leases", Singular: "lease", CreateOnUpdate: true, NeedsResourceVersion: true,
 			List:     func() runtime.Object { return &coordinationv1.LeaseList{} },
@@ -211,11 +242,13 @@ func smallGroupRows() []*Resource {
 			List:        func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
 			SetDefaults: discovery.SetDefaultsEndpointSlice, PrepareForCreate: discovery.PrepareEndpointSliceForCreate, PrepareForUpdate: discovery.PrepareEndpointSliceForUpdate,
 			Validate: discovery.ValidateEndpointSlice, ValidateUpdate: discovery.ValidateEndpointSliceUpdate,
+			Warnings: discovery.WarningsEndpointSlice,
 		}.in(discoveryv1.SchemeGroupVersion, "EndpointSlice"),
 		Kind[nodev1.RuntimeClass]{
 			Resource: "runtimeclasses", Singular: "runtimeclass", Cluster: true, CreateOnUpdate: true,
 			List:     func() runtime.Object { return &nodev1.RuntimeClassList{} },
 			Validate: node.ValidateRuntimeClass, ValidateUpdate: node.ValidateRuntimeClassUpdate,
+			Warnings: node.WarningsRuntimeClass,
 		}.in(nodev1.SchemeGroupVersion, "RuntimeClass"),
 		Kind[policyv1.PodDisruptionBudget]{
 			Resource: "poddisruptionbudgets", Singular: "poddisruptionbudget", ShortNames: []string{"pdb"}, Status: true, Generation: true, NeedsResourceVersion: true,
@@ -223,6 +256,7 @@ func smallGroupRows() []*Resource {
 			Validate: policy.ValidatePodDisruptionBudget, ValidateUpdate: policy.ValidatePodDisruptionBudgetUpdate, ValidateStatusUpdate: policy.ValidatePodDisruptionBudgetStatusUpdate,
 		}.in(policyv1.SchemeGroupVersion, "PodDisruptionBudget"),
 		Kind[schedulingv1.PriorityClass]{
+			Changed:  func(_, _ *schedulingv1.PriorityClass) bool { return false }, // the generation is that of its birth
 			Resource: "priorityclasses", Singular: "priorityclass", ShortNames: []string{"pc"}, Cluster: true, Generation: true,
 			List:        func() runtime.Object { return &schedulingv1.PriorityClassList{} },
 			SetDefaults: scheduling.SetDefaultsPriorityClass, Validate: scheduling.ValidatePriorityClass, ValidateUpdate: scheduling.ValidatePriorityClassUpdate,

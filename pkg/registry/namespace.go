@@ -44,9 +44,6 @@ type namespaceREST struct {
 }
 
 func newNamespaceREST(s *Store) *namespaceREST {
-	s.ShouldDeleteDuringUpdate = func(ctx context.Context, key string, obj, existing runtime.Object) bool {
-		return len(obj.(*corev1.Namespace).Spec.Finalizers) == 0 && genericregistry.ShouldDeleteDuringUpdate(ctx, key, obj, existing)
-	}
 	return &namespaceREST{namespaceStore: s, store: s}
 }
 

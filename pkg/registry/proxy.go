@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"path"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -56,10 +55,8 @@ func (r *proxyREST) Connect(ctx context.Context, id string, options runtime.Obje
 	if err != nil {
 		return nil, err
 	}
-	location.Path = utilnet.JoinPreservingTrailingSlash(location.Path, path.Join("/", suffix))
-	if suffix != "" && suffix[len(suffix)-1] == '/' && location.Path[len(location.Path)-1] != '/' {
-		location.Path += "/"
-	}
+	// The handler sends a GET that has no path behind /proxy to /proxy/, so that relative links in what is served hold.
+	location.Path = utilnet.JoinPreservingTrailingSlash(location.Path, suffix)
 	return proxy.NewUpgradeAwareHandler(location, transport, true, false, proxy.NewErrorResponder(responder)), nil
 }
 

@@ -11,6 +11,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -66,6 +67,7 @@ func New(options Options) (*Registry, error) {
 		return nil, err
 	}
 	r.services.attach(r.Store("", "services"))
+	attachRequester(r.Store("certificates.k8s.io", "certificatesigningrequests"))
 	return r, nil
 }
 
@@ -145,6 +147,7 @@ func (r *Registry) Groups(o ServeOptions) []Group {
 	autoscalers := r.Store("autoscaling", "horizontalpodautoscalers")
 	resources := group(autoscalingv1.SchemeGroupVersion)
 	resources["horizontalpodautoscalers"], resources["horizontalpodautoscalers/status"] = autoscalers, newStatusREST(autoscalers)
+	group(certificatesv1.SchemeGroupVersion)["certificatesigningrequests/approval"] = newApprovalREST(r.Store("certificates.k8s.io", "certificatesigningrequests"))
 	group(eventsv1.SchemeGroupVersion)["events"] = newEventsREST(r.Store("", "events"))
 	authentication, authorization := reviewStorage(o.Authenticator, o.Audiences, o.Authorizer, o.Rules)
 	groups = append(groups, Group{authenticationv1.SchemeGroupVersion, authentication}, Group{authorizationv1.SchemeGroupVersion, authorization})

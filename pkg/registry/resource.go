@@ -37,6 +37,8 @@ type Kind[T any] struct {
 	Validate               func(*T) field.ErrorList
 	ValidateUpdate         func(new, old *T) field.ErrorList
 	ValidateStatusUpdate   func(new, old *T) field.ErrorList
+	// Warnings are said to whoever creates the object, when old is nil, or updates it; StatusWarnings to whoever updates its status.
+	Warnings, StatusWarnings func(new, old *T) []string
 	// Fields are what field selectors can select by, besides metadata.name and metadata.namespace. Every key must be
 	// present for every object.
 	Fields func(*T) fields.Set
@@ -48,6 +50,17 @@ type Kind[T any] struct {
 	// Generation says that metadata.generation counts changes of the spec, or what Changed says is a change.
 	Generation bool
 	Changed    func(new, old *T) bool
+	// StatusResets is what of the metadata a write of the status leaves alone: "metadata" for all that a client may set, or paths below it.
+	StatusResets []string
+	// AlsoServed are the other versions that the kind is served in.
+	AlsoServed []schema.GroupVersion
+	// ReturnDeleted answers a delete with the object that is gone, not with a Status.
+	ReturnDeleted bool
+	// NoGC says that the kind is too short-lived for the garbage collector: policies of deletion do nothing.
+	NoGC bool
+	// UnknownField is how a selector by a field that is none of Fields is refused, with a verb for the field; the words of most kinds that have
+	// Fields where it is empty.
+	UnknownField string
 	// CreateOnUpdate lets a PUT create the object.
 	CreateOnUpdate bool
 	// NeedsResourceVersion refuses updates that carry no resourceVersion.
@@ -56,6 +69,8 @@ type Kind[T any] struct {
 	Orphan bool
 	// GracePeriod, where set, makes deletion graceful: it returns the seconds to grant, given what the client asked for.
 	GracePeriod func(obj *T, options *metav1.DeleteOptions) int64
+	// Held, where set, tells whether an object that is being deleted is kept by more than metadata.finalizers.
+	Held func(obj *T) bool
 	// TTL is how many seconds an object lives, 0 for ever.
 	TTL uint64
 }
@@ -83,9 +98,16 @@ type Resource struct {
 	validate             func(runtime.Object) field.ErrorList
 	validateUpdate       func(obj, old runtime.Object) field.ErrorList
 	validateStatusUpdate func(obj, old runtime.Object) field.ErrorList
+	warnings             func(obj, old runtime.Object) []string
+	statusWarnings       func(obj, old runtime.Object) []string
 	fields               func(runtime.Object) fields.Set
 	gracePeriod          func(runtime.Object, *metav1.DeleteOptions) int64
+	held                 func(runtime.Object) bool
 	gcPolicy             rest.GarbageCollectionPolicy
+	statusResets         []string
+	alsoServed           []schema.GroupVersion
+	returnDeleted        bool
+	unknownField         string
 	ttl                  uint64
 }
 
@@ -123,13 +145,29 @@ func (k Kind[T]) in(gv schema.GroupVersion, name string) *Resource {
 		setDefaults: one(k.SetDefaults), prepareForCreate: one(k.PrepareForCreate),
 		validateUpdate: errs(k.ValidateUpdate), validateStatusUpdate: errs(k.ValidateStatusUpdate),
 		ttl: k.TTL, gcPolicy: rest.DeleteDependents,
+		statusResets: k.StatusResets, alsoServed: k.AlsoServed, returnDeleted: k.ReturnDeleted, unknownField: k.UnknownField,
 	}
+	said := func(f func(new, old *T) []string) func(obj, old runtime.Object) []string {
+		if f == nil {
+			return nil
+		}
+		return func(obj, old runtime.Object) []string {
+			if old == nil {
+				return f(typed(obj), nil)
+			}
+			return f(typed(obj), typed(old))
+		}
+	}
+	r.warnings, r.statusWarnings = said(k.Warnings), said(k.StatusWarnings)
 	r.changed = specChanged
 	if k.Changed != nil {
 		r.changed = func(obj, old runtime.Object) bool { return k.Changed(typed(obj), typed(old)) }
 	}
-	if k.Orphan {
+	switch {
+	case k.Orphan:
 		r.gcPolicy = rest.OrphanDependents
+	case k.NoGC:
+		r.gcPolicy = rest.Unsupported
 	}
 	if k.Validate != nil {
 		r.validate = func(obj runtime.Object) field.ErrorList { return k.Validate(typed(obj)) }
@@ -146,6 +184,9 @@ func (k Kind[T]) in(gv schema.GroupVersion, name string) *Resource {
 	}
 	if k.GracePeriod != nil {
 		r.gracePeriod = func(obj runtime.Object, o *metav1.DeleteOptions) int64 { return k.GracePeriod(typed(obj), o) }
+	}
+	if k.Held != nil {
+		r.held = func(obj runtime.Object) bool { return k.Held(typed(obj)) }
 	}
 	return r
 }

@@ -22,10 +22,10 @@ type tokenReview struct {
 	audiences     authenticator.Audiences
 }
 
-func (t tokenReview) answer(ctx context.Context, obj runtime.Object) error {
+func (t tokenReview) answer(ctx context.Context, obj runtime.Object) (runtime.Object, error) {
 	r := obj.(*authenticationv1.TokenReview)
 	if r.Spec.Token == "" {
-		return errors.NewBadRequest("token is required for TokenReview in authentication")
+		return nil, errors.NewBadRequest("token is required for TokenReview in authentication")
 	}
 	audiences := authenticator.Audiences(r.Spec.Audiences)
 	if len(audiences) == 0 {
@@ -43,28 +43,28 @@ func (t tokenReview) answer(ctx context.Context, obj runtime.Object) error {
 		r.Status.Error = err.Error()
 	}
 	if !ok || response == nil {
-		return nil
+		return r, nil
 	}
 	if response.User != nil {
 		r.Status.User = userInfo(response.User)
 	}
 	if len(audiences) > 0 && len(audiences.Intersect(response.Audiences)) == 0 {
-		return errors.NewInternalError(fmt.Errorf("error validating audiences"))
+		return nil, errors.NewInternalError(fmt.Errorf("error validating audiences"))
 	}
 	r.Status.Audiences = response.Audiences
-	return nil
+	return r, nil
 }
 
-// whoAmI answers a SelfSubjectReview.
-func whoAmI(ctx context.Context, obj runtime.Object) error {
+// whoAmI answers a SelfSubjectReview, of which nothing that was asked is repeated.
+func whoAmI(ctx context.Context, _ runtime.Object) (runtime.Object, error) {
 	who, ok := genericrequest.UserFrom(ctx)
 	if !ok {
-		return errors.NewBadRequest("no user present on request")
+		return nil, errors.NewBadRequest("no user present on request")
 	}
-	r := obj.(*authenticationv1.SelfSubjectReview)
-	r.CreationTimestamp = metav1.Now()
-	r.Status.UserInfo = userInfo(who)
-	return nil
+	return &authenticationv1.SelfSubjectReview{
+		ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.Now()},
+		Status:     authenticationv1.SelfSubjectReviewStatus{UserInfo: userInfo(who)},
+	}, nil
 }
 
 func userInfo(who user.Info) authenticationv1.UserInfo {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -40,10 +41,17 @@ func newStore(typer runtime.ObjectTyper, row *Resource, options generic.RESTOpti
 		UpdateStrategy:            base,
 		DeleteStrategy:            base,
 		ResetFieldsStrategy:       base,
+		ReturnDeletedObject:       row.returnDeleted,
 		TableConvertor:            table.For(schema.GroupKind{Group: row.GroupVersion.Group, Kind: row.Kind}),
 	}
 	if row.gracePeriod != nil {
 		store.DeleteStrategy = gracefulStrategy{base}
+	}
+	if row.held != nil {
+		// Every store of the row, that of its status included, ends an object that nothing holds any more.
+		store.ShouldDeleteDuringUpdate = func(ctx context.Context, key string, obj, existing runtime.Object) bool {
+			return !row.held(obj) && genericregistry.ShouldDeleteDuringUpdate(ctx, key, obj, existing)
+		}
 	}
 	if row.ttl > 0 {
 		store.TTLFunc = func(runtime.Object, uint64, bool) (uint64, error) { return row.ttl, nil }
@@ -52,7 +60,28 @@ func newStore(typer runtime.ObjectTyper, row *Resource, options generic.RESTOpti
 	if err != nil {
 		return nil, fmt.Errorf("make the store of %s: %w", row.GroupResource(), err)
 	}
+	store.StorageVersioner = row.GroupVersion // from which discovery makes the hash of the storage version
 	return &Store{Store: store, row: row}, nil
+}
+
+// List is the generic store's, but for what items say of their kind: the list says it for all, as kube-apiserver's lists do.
+func (s *Store) List(ctx context.Context, options *metainternalversion.ListOptions) (runtime.Object, error) {
+	return untyped(s.Store.List(ctx, options))
+}
+
+// DeleteCollection is the generic store's; it answers with what was deleted, as List does.
+func (s *Store) DeleteCollection(ctx context.Context, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions, which *metainternalversion.ListOptions) (runtime.Object, error) {
+	return untyped(s.Store.DeleteCollection(ctx, validate, options, which))
+}
+
+func untyped(list runtime.Object, err error) (runtime.Object, error) {
+	if err != nil {
+		return nil, err
+	}
+	return list, meta.EachListItem(list, func(item runtime.Object) error {
+		item.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+		return nil
+	})
 }
 
 // attributes is what label and field selectors see of an object.

@@ -5,6 +5,7 @@ package registry
 import (
 	"context"
 	"reflect"
+	"strings"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,9 +32,18 @@ func (s strategy) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCo
 	return s.row.gcPolicy
 }
 
-func (s strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
-func (s strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
-	return nil
+func (s strategy) WarningsOnCreate(_ context.Context, obj runtime.Object) []string {
+	if s.row.warnings == nil {
+		return nil
+	}
+	return s.row.warnings(obj, nil)
+}
+
+func (s strategy) WarningsOnUpdate(_ context.Context, obj, old runtime.Object) []string {
+	if s.row.warnings == nil {
+		return nil
+	}
+	return s.row.warnings(obj, old)
 }
 
 func (s strategy) PrepareForCreate(_ context.Context, obj runtime.Object) {
@@ -84,13 +94,24 @@ func (s strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 	if !s.row.status {
 		return nil
 	}
-	return s.resetPath("status")
+	return s.reset("status")
 }
 
-func (s strategy) resetPath(name string) map[fieldpath.APIVersion]*fieldpath.Set {
-	return map[fieldpath.APIVersion]*fieldpath.Set{
-		fieldpath.APIVersion(s.row.GroupVersion.String()): fieldpath.NewSet(fieldpath.MakePathOrDie(name)),
+// reset is a set of paths, such as metadata.labels, in each version that the kind is served in.
+func (s strategy) reset(paths ...string) map[fieldpath.APIVersion]*fieldpath.Set {
+	set := fieldpath.NewSet()
+	for _, path := range paths {
+		var parts []any
+		for part := range strings.SplitSeq(path, ".") {
+			parts = append(parts, part)
+		}
+		set.Insert(fieldpath.MakePathOrDie(parts...))
 	}
+	out := map[fieldpath.APIVersion]*fieldpath.Set{fieldpath.APIVersion(s.row.GroupVersion.String()): set}
+	for _, gv := range s.row.alsoServed {
+		out[fieldpath.APIVersion(gv.String())] = set
+	}
+	return out
 }
 
 // gracefulStrategy is for kinds that end gradually.
@@ -115,10 +136,18 @@ func (s statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Obj
 	reflect.ValueOf(obj).Elem().Set(reflect.ValueOf(kept).Elem())
 
 	meta, was := obj.(metav1.Object), old.(metav1.Object)
-	meta.SetDeletionTimestamp(was.GetDeletionTimestamp())
-	meta.SetDeletionGracePeriodSeconds(was.GetDeletionGracePeriodSeconds())
-	meta.SetOwnerReferences(was.GetOwnerReferences())
-	meta.SetGeneration(was.GetGeneration())
+	for _, path := range s.row.statusResets {
+		switch path {
+		case "metadata":
+			metav1.ResetObjectMetaForStatus(meta, was)
+		case "metadata.labels":
+			meta.SetLabels(was.GetLabels())
+		case "metadata.ownerReferences":
+			meta.SetOwnerReferences(was.GetOwnerReferences())
+		case "metadata.deletionTimestamp":
+			meta.SetDeletionTimestamp(was.GetDeletionTimestamp())
+		}
+	}
 	if s.row.prepareForStatus != nil {
 		s.row.prepareForStatus(obj, old)
 	}
@@ -131,8 +160,15 @@ func (s statusStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Objec
 	return s.row.validateStatusUpdate(obj, old)
 }
 
+func (s statusStrategy) WarningsOnUpdate(_ context.Context, obj, old runtime.Object) []string {
+	if s.row.statusWarnings == nil {
+		return nil
+	}
+	return s.row.statusWarnings(obj, old)
+}
+
 func (s statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
-	return s.resetPath("spec")
+	return s.reset(append([]string{"spec"}, s.row.statusResets...)...)
 }
 
 // part is a field of the object that obj points to.

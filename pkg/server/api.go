@@ -46,7 +46,9 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	discovery, err := token.Discovery(issuerURL, s.URL(), &s.identities.ServiceAccountKey.PublicKey)
+	// Whoever is told of the keys may be a pod, or on another machine.
+	external := net.JoinHostPort(s.config.Node.IP, strconv.Itoa(s.config.API.Port))
+	discovery, err := token.Discovery(issuerURL, "https://"+external, &s.identities.ServiceAccountKey.PublicKey)
 	if err != nil {
 		return err
 	}
@@ -81,7 +83,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 	s.api, err = apiserver.New(apiserver.Config{
 		Registry: s.registry, Loopback: s.loopback,
 		Listener: listener, Certificate: s.identities.APIServer.CertPEM, Key: s.identities.APIServer.KeyPEM, ClientCA: s.identities.CA.CertPEM,
-		ExternalAddress: net.JoinHostPort(s.config.Node.IP, strconv.Itoa(s.config.API.Port)),
+		ExternalAddress: external,
 		Authenticator:   all, Audiences: audiences, Authorizer: authorizers, Rules: roles, Admission: admit,
 		Serve: registry.ServeOptions{
 			Authenticator:    tokensOnly,
@@ -168,6 +170,7 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 		plugins.NewStorageObjectInUseProtection(),
 		plugins.NewPersistentVolumeClaimResize(classes),
 		plugins.NewRuntimeClass(client, s.informers.Node().V1().RuntimeClasses().Lister()),
+		plugins.NewCertificates(all),
 		plugins.NewDefaultIngressClass(s.informers.Networking().V1().IngressClasses().Lister()),
 		rbac.NewEscalationGuard(roles, all),
 		plugins.NewPolicyParameters(client, all),

@@ -136,7 +136,7 @@ func TestGenerationStatusAndScale(t *testing.T) {
 		}
 		return d
 	}
-	if d := patch(types.MergePatchType, `{"metadata":{"annotations":{"a":"b"}},"status":{"replicas":9}}`); d.Generation != 1 || d.Status.Replicas == 9 {
+	if d := patch(types.MergePatchType, `{"metadata":{"labels":{"a":"b"}},"status":{"replicas":9}}`); d.Generation != 1 || d.Status.Replicas == 9 {
 		t.Errorf("after a change of metadata: generation %d, status %+v", d.Generation, d.Status)
 	}
 	if d := patch(types.StrategicMergePatchType, `{"spec":{"template":{"spec":{"containers":[{"name":"c","image":"j"}]}}}}`); d.Generation != 2 {
@@ -388,4 +388,40 @@ func TestNodeIsCreatedWithStatus(t *testing.T) {
 	if err != nil || made.Status.Capacity.Cpu().Value() != 8 {
 		t.Errorf("created with %+v, %v", made.Status, err)
 	}
+}
+
+// A namespace outlives what is in it, for as long as that takes, and tells of it.
+func TestNamespaceOutlivesItsContent(t *testing.T) {
+	c := newCluster(t)
+	ctx := t.Context()
+	if _, err := c.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "leaving"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	maps := c.CoreV1().ConfigMaps("leaving")
+	held := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "held", Finalizers: []string{"example.com/hold"}}}
+	if _, err := maps.Create(ctx, held, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CoreV1().Namespaces().Delete(ctx, "leaving", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the namespace to say what is left in it", func() (bool, error) {
+		ns, err := c.CoreV1().Namespaces().Get(ctx, "leaving", metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		for _, condition := range ns.Status.Conditions {
+			if condition.Type == corev1.NamespaceFinalizersRemaining && condition.Status == corev1.ConditionTrue {
+				return condition.Message == "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances", errors.New(condition.Message)
+			}
+		}
+		return false, fmt.Errorf("%+v", ns.Status)
+	})
+	if _, err := maps.Patch(ctx, "held", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the namespace to go", func() (bool, error) {
+		_, err := c.CoreV1().Namespaces().Get(ctx, "leaving", metav1.GetOptions{})
+		return apierrors.IsNotFound(err), err
+	})
 }

@@ -6,12 +6,15 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
 
@@ -28,6 +31,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := seeds.Ensure(ctx, client); err != nil {
 		return err
 	}
+	if err := s.rolesKnown(ctx); err != nil {
+		return err
+	}
 	if err := s.publishAPIServer(ctx, client); err != nil {
 		return err
 	}
@@ -35,6 +41,42 @@ func (s *Server) bootstrap(ctx context.Context) error {
 		return err
 	}
 	return s.publishAuthentication(ctx, client)
+}
+
+// rolesKnown waits until the authorizer has seen the roles of controllers and nodes, which takes a millisecond: without them,
+// each would be refused its first requests, complain, and try again later.
+func (s *Server) rolesKnown(ctx context.Context) error {
+	objects, err := seeds.Objects()
+	if err != nil {
+		return err
+	}
+	roles := s.informers.Rbac().V1()
+	known := func(object runtime.Object) bool {
+		var err error
+		switch o := object.(type) {
+		case *rbacv1.ClusterRole:
+			_, err = roles.ClusterRoles().Lister().Get(o.Name)
+		case *rbacv1.ClusterRoleBinding:
+			_, err = roles.ClusterRoleBindings().Lister().Get(o.Name)
+		case *rbacv1.Role:
+			_, err = roles.Roles().Lister().Roles(o.Namespace).Get(o.Name)
+		case *rbacv1.RoleBinding:
+			_, err = roles.RoleBindings().Lister().RoleBindings(o.Namespace).Get(o.Name)
+		}
+		return err == nil
+	}
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for _, object := range objects {
+		for !known(object) {
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return fmt.Errorf("wait for the authorizer to see the system's roles: %w", context.Cause(ctx))
+			}
+		}
+	}
+	return nil
 }
 
 // publishAPIServer makes the service kubernetes, by which pods reach the API server, and says where that is.

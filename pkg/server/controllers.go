@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/metadata"
 
 	"github.com/hivemind-project/hivemind/controllers"
+	"github.com/hivemind-project/hivemind/controllers/certificates"
 	"github.com/hivemind-project/hivemind/pkg/scheduler"
 )
 
@@ -29,6 +30,7 @@ func (s *Server) startControllers(ctx context.Context) error {
 			return metadata.NewForConfig(s.loopback.JSONConfig(controllerUser(name)))
 		},
 		Informers: s.informers, Events: controllers.NewEvents(s.life, recorder), RootCA: s.identities.CA.CertPEM, Config: s.config,
+		Authority: certificates.Authority{Cert: s.identities.CA.Cert, Key: s.identities.CA.Key},
 	}
 	type runner struct {
 		name string

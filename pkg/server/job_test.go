@@ -10,6 +10,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // runJob creates the job, and has its pods succeed as they appear, until it is complete. It returns the job and its pods.
@@ -82,7 +83,10 @@ func TestJobs(t *testing.T) {
 	}
 
 	// A job that may not stay takes its pods along.
-	runJob(t, c, "brief", batchv1.JobSpec{TTLSecondsAfterFinished: new(int32(1))})
+	runJob(t, c, "brief", batchv1.JobSpec{})
+	if _, err := c.BatchV1().Jobs("default").Patch(t.Context(), "brief", types.MergePatchType, []byte(`{"spec":{"ttlSecondsAfterFinished":0}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, "job and pod to go", func() (bool, error) {
 		left, err := c.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{LabelSelector: "job-name=brief"})
 		if err != nil || len(left.Items) > 0 {

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -162,20 +163,8 @@ spec: {policyName: everything, validationActions: [Deny]}`)
 // A binding may warn instead, and parameters are what policies are reused by.
 func TestPolicyParameters(t *testing.T) {
 	c := newCluster(t)
-	var warned warnings
-	config := rest.CopyConfig(c.config)
-	config.WarningHandler = &warned
-	client := kubernetes.NewForConfigOrDie(config)
-	c.store(t, `
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: limits.example.com}
-spec:
-  group: example.com
-  scope: Namespaced
-  names: {plural: limits, singular: limit, kind: Limit, listKind: LimitList}
-  versions:
-  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, properties: {max: {type: integer}}}}}
+	client, warned := c.warned()
+	c.store(t, limitDefinition+`
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
@@ -351,3 +340,44 @@ spec: {policyName: keys}`)
 		t.Errorf("stored %v, %v", stored.Labels, err)
 	}
 }
+
+// Custom resources are changed by policies too: the schema of what is applied is that of their definition.
+func TestMutatingPolicyForCustomResources(t *testing.T) {
+	c := newCluster(t)
+	c.store(t, limitDefinition+`
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: limits}
+spec:
+  reinvocationPolicy: Never
+  matchConstraints:
+    resourceRules: [{apiGroups: [example.com], apiVersions: [v1], operations: [CREATE], resources: [limits]}]
+  mutations:
+  - {patchType: ApplyConfiguration, applyConfiguration: {expression: "Object{max: has(object.max) ? object.max * 2 : 1}"}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: limits}
+spec: {policyName: limits}`)
+	limits := dynamic.NewForConfigOrDie(c.config).Resource(schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "limits"}).Namespace("default")
+	limit := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "example.com/v1", "kind": "Limit", "metadata": map[string]any{"name": "l"}, "max": int64(21)}}
+	eventually(t, "the policy to be in force", func() (bool, error) {
+		made, err := limits.Create(t.Context(), limit, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err != nil {
+			return false, err
+		}
+		return made.Object["max"] == int64(42), fmt.Errorf("made %v", made.Object)
+	})
+}
+
+const limitDefinition = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: limits.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: limits, singular: limit, kind: Limit, listKind: LimitList}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, properties: {max: {type: integer}}}}}`

@@ -13,8 +13,11 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -83,10 +86,8 @@ func TestWebhookIsTold(t *testing.T) {
 		return &admissionv1.AdmissionResponse{Allowed: true, Warnings: []string{"mind the " + string(r.Operation)}}
 	})
 	c.validate(t, validating(h, on("configmaps", "CREATE", "UPDATE", "DELETE"), nil))
-	var warned warnings
-	config := rest.CopyConfig(c.config)
-	config.WarningHandler = &warned
-	maps := kubernetes.NewForConfigOrDie(config).CoreV1().ConfigMaps("default")
+	client, warned := c.warned()
+	maps := client.CoreV1().ConfigMaps("default")
 
 	made, err := maps.Create(t.Context(), newConfigMap("told"), metav1.CreateOptions{FieldManager: "tester"})
 	if err != nil {
@@ -135,11 +136,6 @@ func TestWebhookIsTold(t *testing.T) {
 		t.Errorf("warned of %q", warned.texts)
 	}
 }
-
-// warnings keeps what a client is warned of.
-type warnings struct{ texts []string }
-
-func (w *warnings) HandleWarningHeader(_ int, _ string, text string) { w.texts = append(w.texts, text) }
 
 // What webhooks change is defaulted, validated and stored; one that asks for it sees what later ones have changed.
 func TestMutatingWebhooks(t *testing.T) {
@@ -360,4 +356,51 @@ func TestWebhookByService(t *testing.T) {
 		err := create()
 		return status(err) == `400  admission webhook "check.example.com" denied the request: from the service`, err
 	})
+}
+
+// What is asked of an object by a subresource is of a kind of its own.
+func TestWebhookForSubresources(t *testing.T) {
+	c := newCluster(t)
+	h := newReviewer(t, c, "127.0.0.1", func(r *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+		if r.UserInfo.Username != "kubernetes-admin" {
+			return allow(r)
+		}
+		decoded, _, err := scheme.Codecs.UniversalDeserializer().Decode(r.Object.Raw, nil, nil)
+		return deny(fmt.Sprintf("%s %s/%s of %s is a %T, %v", r.Operation, r.Resource.Resource, r.SubResource, r.Kind.String(), decoded, err))
+	})
+	c.validate(t, validating(h, []admissionregistrationv1.RuleWithOperations{{
+		Operations: []admissionregistrationv1.OperationType{"*"},
+		Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/scale", "pods/ephemeralcontainers", "pods/eviction", "pods/binding", "pods/exec", "serviceaccounts/token", "namespaces/finalize"}},
+	}}, nil))
+	ctx, core := t.Context(), c.CoreV1()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
+	if _, err := core.Pods("default").Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.AppsV1().Deployments("default").Create(ctx, newDeployment("d", 0), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, scale := c.AppsV1().Deployments("default").UpdateScale(ctx, "d", &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: "d", Namespace: "default"}}, metav1.UpdateOptions{})
+	_, token := core.ServiceAccounts("default").CreateToken(ctx, "default", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	_, finalize := core.Namespaces().Finalize(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.UpdateOptions{})
+	_, ephemeral := core.Pods("default").UpdateEphemeralContainers(ctx, "p", pod, metav1.UpdateOptions{})
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{scale, "UPDATE deployments/scale of autoscaling/v1, Kind=Scale is a *v1.Scale, <nil>"},
+		{token, "CREATE serviceaccounts/token of authentication.k8s.io/v1, Kind=TokenRequest is a *v1.TokenRequest, <nil>"},
+		{finalize, "UPDATE namespaces/finalize of /v1, Kind=Namespace is a *v1.Namespace, <nil>"},
+		{ephemeral, "UPDATE pods/ephemeralcontainers of /v1, Kind=Pod is a *v1.Pod, <nil>"},
+		{core.Pods("default").EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "p"}}), "CREATE pods/eviction of policy/v1, Kind=Eviction is a *v1.Eviction, <nil>"},
+		{core.Pods("default").Bind(ctx, &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Target: corev1.ObjectReference{Kind: "Node", Name: "n"}}, metav1.CreateOptions{}),
+			"CREATE pods/binding of /v1, Kind=Binding is a *v1.Binding, <nil>"},
+		{core.RESTClient().Post().Namespace("default").Resource("pods").Name("p").SubResource("exec").
+			VersionedParams(&corev1.PodExecOptions{Container: "c", Command: []string{"true"}}, scheme.ParameterCodec).Do(ctx).Error(),
+			"CONNECT pods/exec of /v1, Kind=PodExecOptions is a *v1.PodExecOptions, <nil>"},
+	} {
+		if got, want := status(test.err), `400  admission webhook "check.example.com" denied the request: `+test.want; got != want {
+			t.Errorf("got %s\nwant %s", got, want)
+		}
+	}
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,7 +137,7 @@ func TestPrintData(t *testing.T) {
 // TestRowsHaveValues: each row's key is one that a round writes, so that no line of the table stays empty for ever.
 func TestRowsHaveValues(t *testing.T) {
 	o := options{Sizes: load.DefaultSizes()}
-	m := &sample{values: map[string]float64{"start": 1, "start account": 1, "idle rss": 1, "idle cpu": 1, "full rss": 1, "end rss": 1, "restart": 1, "others": 1}}
+	m := &sample{values: map[string]float64{"start": 1, "start account": 1, "idle rss": 1, "idle cpu": 1, "full rss": 1, "end rss": 1, "restart": 1, "watcher rss": 1, "others": 1}}
 	for _, name := range []string{load.CreateConfigMaps, load.CreatePods, load.GetPods, load.ListPods, load.ListPodsJSON, load.PatchPods, load.WatchEach,
 		load.DeletePods, load.Deployment(100), load.Deployment(500)} {
 		m.add(load.Result{Name: name})
@@ -147,6 +148,15 @@ func TestRowsHaveValues(t *testing.T) {
 			t.Errorf("row %q: no round writes %q, or another row shows it", row.title, row.key)
 		}
 		seen[row.key] = true
+	}
+}
+
+func TestRowsCountObjects(t *testing.T) {
+	for phases, want := range map[string]string{"configmaps,pods": "restart with 30 objects, to /readyz", "pods": "restart with 20 objects, to /readyz"} {
+		o := options{Sizes: load.Sizes{ConfigMaps: 10, Pods: 20}, phases: strings.Split(phases, ",")}
+		if !slices.ContainsFunc(rows(o), func(r row) bool { return r.title == want }) {
+			t.Errorf("after %s no row is titled %q", phases, want)
+		}
 	}
 }
 

@@ -90,6 +90,11 @@ func (r *report) finish(o options) {
 		l := line{Name: row.title, Unit: row.unit, Hivemind: r.figure(hivemind, row.key)}
 		l.Stock = compare(l.Hivemind, r.figure(full, row.key), row.full)
 		l.Alone = compare(l.Hivemind, r.figure(alone, row.key), row.alone)
+		for _, c := range []*comparison{l.Stock, l.Alone} {
+			if c != nil && row.plain {
+				c.Ratio = nil
+			}
+		}
 		if l.Hivemind != nil {
 			l.Target = judge(row.self, l.Hivemind.Median)
 		}

@@ -21,6 +21,9 @@ import (
 // afterglow is how long a system is left alone after the load before its memory is read.
 const afterglow = 3 * time.Second
 
+// idleWatchers are how many show what one costs in memory.
+const idleWatchers = 1000
+
 // sample is what one round has measured on one system.
 type sample struct {
 	values     map[string]float64 // by the key of a row
@@ -43,6 +46,9 @@ func measure(ctx context.Context, s system, dir string, o options, say func(stri
 	defer func() {
 		remove, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx) // all else that is wrong now comes from that
+		}
 		err = errors.Join(err, inst.Remove(remove), os.RemoveAll(dir))
 	}()
 	m := &sample{values: map[string]float64{}}
@@ -65,10 +71,10 @@ func measure(ctx context.Context, s system, dir string, o options, say func(stri
 		}
 	}
 	if err := m.load(ctx, s, r, o, say); err != nil {
-		return nil, errors.Join(err, r.err())
+		return nil, r.blame(err)
 	}
 	if s.name != alone && slices.Contains(o.phases, "pods") {
-		if err := m.restart(ctx, inst, r); err != nil {
+		if err := m.restart(ctx, inst, r, o); err != nil {
 			return nil, err
 		}
 		say("ready after a restart with its data after %.2f s", m.values["restart"])
@@ -90,7 +96,7 @@ func awaitServiceAccount(ctx context.Context, r *running) error {
 			return nil
 		}
 		if !apierrors.IsNotFound(err) {
-			return errors.Join(fmt.Errorf("wait for ServiceAccount default/default: %w", err), r.err())
+			return r.blame(fmt.Errorf("wait for ServiceAccount default/default: %w", err))
 		}
 		if err := pause(ctx, 5*time.Millisecond); err != nil {
 			return fmt.Errorf("wait for ServiceAccount default/default: %w", err)
@@ -170,13 +176,10 @@ func (m *sample) add(r load.Result) {
 	for suffix, value := range map[string]float64{" rate": r.PerSecond, " p50": r.P50, " p99": r.P99, " seconds": r.Max / 1000, " cpu": r.CPU} {
 		m.values[r.Name+suffix] = value
 	}
-	if r.Name == load.WatchEach {
-		m.values[r.Name+" memory"] = r.WatcherKiB
-	}
 }
 
 // restart stops the system and times its start over the data that is there, all of it.
-func (m *sample) restart(ctx context.Context, inst instance, r *running) error {
+func (m *sample) restart(ctx context.Context, inst instance, r *running, o options) error {
 	before, err := countPods(ctx, r.config)
 	if err != nil {
 		return err
@@ -195,7 +198,32 @@ func (m *sample) restart(ctx context.Context, inst instance, r *running) error {
 	if err == nil && after != before {
 		err = fmt.Errorf("restart: there are %d Pods, and were %d", after, before)
 	}
-	return errors.Join(err, again.err())
+	if err != nil {
+		return again.blame(err)
+	}
+	return m.watchers(ctx, again, o)
+}
+
+// watchers measures what an idle watcher costs in memory. A system that has just started is right for it: there is little free in its heap to take it from.
+func (m *sample) watchers(ctx context.Context, r *running, o options) error {
+	if err := pause(ctx, afterglow); err != nil {
+		return err
+	}
+	before, err := usage(r.pids)
+	if err != nil {
+		return err
+	}
+	stop, err := load.OpenWatchers(ctx, r.config, o.clients, idleWatchers)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := pause(ctx, afterglow); err != nil {
+		return err
+	}
+	after, err := usage(r.pids)
+	m.values["watcher rss"] = (after.RSS - before.RSS) * 1024 / idleWatchers
+	return err
 }
 
 // countPods asks for one, and how many more there are.

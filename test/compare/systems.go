@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/hivemind-project/hivemind/test/cluster"
+	"github.com/hivemind-project/hivemind/test/load"
 	"github.com/hivemind-project/hivemind/test/stock"
 )
 
@@ -66,6 +67,14 @@ func versionsOf(ctx context.Context, root string) (versions, error) {
 	}
 	kubernetes, err := stock.Version(ctx)
 	return versions{Hivemind: fmt.Sprintf("%s (Kubernetes %s)", v.Version, v.Kubernetes), Kubernetes: kubernetes}, err
+}
+
+// blame puts a part that has ended in the place of what came of it.
+func (r *running) blame(symptom error) error {
+	if err := r.err(); err != nil {
+		return err
+	}
+	return symptom
 }
 
 // prepare builds what the systems need, and checks that it is there.
@@ -143,8 +152,9 @@ func (h *hivemindInstance) Start(ctx context.Context) (*running, error) {
 		return nil, err
 	}
 	return &running{config: config, pids: map[string]int{"hivemindd": pid}, ready: ready, err: func() error {
-		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err != nil {
-			return fmt.Errorf("hivemindd has ended; its log is %s", h.cluster.Config.Path("logs", "hivemindd.log"))
+		if _, err := load.Measure(pid); err != nil {
+			log, err := os.ReadFile(h.cluster.Config.Path("logs", "hivemindd.log"))
+			return errors.Join(fmt.Errorf("hivemindd has ended; the last of its log:\n%s", stock.LastLines(string(log), 10)), err)
 		}
 		return nil
 	}}, nil

@@ -54,7 +54,7 @@ func (s *suite) choose(c choice) ([]test, error) {
 	}
 	chosen := slices.DeleteFunc(slices.Clone(set), func(t test) bool { return !slices.Contains(sigs, t.SIG) || !focus.MatchString(t.Name) })
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("no test matches %s: %d tests are in this set of suite %s, and `-o name` lists them", c, len(set), s.version)
+		return nil, fmt.Errorf("no test matches %s: suite %s has %d tests in this set, which `-report -set %s -o name` lists", c, s.version, len(set), c.set)
 	}
 	return chosen, nil
 }

@@ -11,9 +11,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
@@ -40,17 +42,17 @@ type subject struct {
 }
 
 // find returns the subject: the cluster of a kubeconfig, or bin/hivemind where there is none.
-func find(ctx context.Context, kubeconfig, root, dir string) (*subject, error) {
-	if kubeconfig == "" {
-		return built(ctx, root, filepath.Join(dir, "cluster"))
+func find(ctx context.Context, root string, o options) (*subject, error) {
+	if o.kubeconfig == "" {
+		return built(ctx, root, o.scratch)
 	}
-	e, err := running(ctx, kubeconfig)
+	e, err := running(ctx, o.kubeconfig)
 	if err != nil {
 		return nil, err
 	}
 	return &subject{version: e.version, start: func(_ context.Context, needNode int, _ io.Writer) (*examinee, error) {
 		if needNode > 0 && !e.nodes {
-			return nil, fmt.Errorf("the cluster of %s has no node, which %d of the tests need: choose -set no-node", kubeconfig, needNode)
+			return nil, fmt.Errorf("the cluster of %s has no node, which %d of the tests need: choose -set no-node", o.kubeconfig, needNode)
 		}
 		return e, nil
 	}}, nil
@@ -74,12 +76,12 @@ func built(ctx context.Context, root, scratch string) (*subject, error) {
 		report.Version += "-" + report.Payload[:min(8, len(report.Payload))]
 	}
 	return &subject{version: report.Version, start: func(ctx context.Context, needNode int, tell io.Writer) (*examinee, error) {
-		return start(ctx, scratch, report.Version, needNode > 0, tell)
+		return start(ctx, root, scratch, report.Version, needNode > 0, tell)
 	}}, nil
 }
 
 // start starts a new cluster: a server alone, or with the agent. What an earlier run left is removed first.
-func start(ctx context.Context, scratch, version string, nodes bool, tell io.Writer) (*examinee, error) {
+func start(ctx context.Context, root, scratch, version string, nodes bool, tell io.Writer) (*examinee, error) {
 	c, err := cluster.New(scratch)
 	if err != nil {
 		return nil, err
@@ -105,13 +107,38 @@ func start(ctx context.Context, scratch, version string, nodes bool, tell io.Wri
 		args = append(args, "--roles", "server")
 	}
 	if out, err := c.Up(ctx, args...); err != nil {
-		log := keepLog(e.where, filepath.Dir(scratch))
-		return nil, errors.Join(fmt.Errorf("the server did not come up: %s (see %s)", lastLine(out), log), e.end())
+		why := "the server did not come up: " + lastLine(out)
+		if log := keepLog(e.where, filepath.Join(root, "build", "conformance")); log != "" {
+			why += "; its log is in " + log
+		}
+		return nil, errors.Join(errors.New(why), e.end())
 	}
 	if err := e.connect(); err != nil {
 		return nil, errors.Join(err, e.end())
 	}
+	if nodes {
+		if err := e.takesPods(ctx); err != nil {
+			return nil, errors.Join(err, e.end())
+		}
+	}
 	return e, nil
+}
+
+// takesPods is an error where no node takes pods, which the suite would wait for with every test anew.
+func (e *examinee) takesPods(ctx context.Context) error {
+	list, err := e.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("list the nodes: %w", err)
+	}
+	why := "there is none"
+	for _, node := range list.Items {
+		i := slices.IndexFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Effect != corev1.TaintEffectPreferNoSchedule })
+		if i < 0 {
+			return nil
+		}
+		why = node.Name + " has the taint " + node.Spec.Taints[i].Key
+	}
+	return fmt.Errorf("no node takes pods: %s; where that is for want of space, -scratch names another place", why)
 }
 
 // serveImages makes the images that the tests run, serves them, and returns the arguments of `hivemind up` that have them pulled from here.
@@ -128,15 +155,15 @@ func serveImages(ctx context.Context, tell io.Writer) (args []string, stop func(
 	return set.MirrorArgs(host), stop, nil
 }
 
-// keepLog saves the server's log from the end of its cluster, and returns where it is.
+// keepLog saves the server's log from the end of its cluster, and returns where it is; "" where there is none.
 func keepLog(log, dir string) string {
 	text, err := os.ReadFile(log)
 	if err != nil {
-		return "what it printed: " + err.Error()
+		return ""
 	}
 	kept := filepath.Join(dir, filepath.Base(log))
 	if err := os.WriteFile(kept, text, 0o644); err != nil {
-		return err.Error()
+		return ""
 	}
 	return kept
 }

@@ -52,6 +52,7 @@ type options struct {
 	procs      int
 	timeout    time.Duration
 	kubeconfig string
+	scratch    string
 	resume     string
 	fresh      bool
 	retry      bool
@@ -105,8 +106,9 @@ func parse(args []string, tell io.Writer) (options, error) {
 	flags.StringVar(&o.sigs, "sig", "", "those of these SIGs alone, with a comma between; a beginning is enough: api, node")
 	flags.StringVar(&o.focus, "focus", "", "those alone whose name matches this regular expression")
 	flags.IntVar(&o.procs, "procs", 4, "how many tests run at once; [Serial] ones always run alone")
-	flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "how long a test may take; a [Slow] one twice that")
+	flags.DurationVar(&o.timeout, "timeout", 0, "how long a test may take, a [Slow] one twice that (default 10m, and 6m where no test needs a node)")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "examine the cluster of this kubeconfig, which runs already, and not a new one of bin/hivemind")
+	flags.StringVar(&o.scratch, "scratch", "", "where the new cluster keeps its data while it is examined; it needs 5 GB where nodes run (default build/conformance/cluster)")
 	flags.StringVar(&o.resume, "resume", "", "take over what passed with another version, by its directory's name in build/conformance")
 	flags.BoolVar(&o.fresh, "fresh", false, "run all that is chosen, also what has a result")
 	flags.BoolVar(&o.retry, "retry", false, "run those again that did not pass")
@@ -124,10 +126,12 @@ func parse(args []string, tell io.Writer) (options, error) {
 		return o, usageError{fmt.Errorf("unexpected argument %q: -focus takes the expression", flags.Arg(0))}
 	case o.procs < 1:
 		return o, usageError{fmt.Errorf("-procs %d: at least 1 test has to run", o.procs)}
-	case o.timeout < time.Second:
+	case o.timeout != 0 && o.timeout < time.Second:
 		return o, usageError{fmt.Errorf("-timeout %v: a test needs a second at least", o.timeout)}
 	case !slices.Contains([]string{"table", "wide", "json", "yaml", "name"}, o.output):
 		return o, usageError{fmt.Errorf("-o %q: table, wide, json, yaml and name are known", o.output)}
+	case o.kubeconfig != "" && o.scratch != "":
+		return o, usageError{errors.New("-scratch is for a new cluster, and -kubeconfig for one that runs: choose one")}
 	case o.fresh && (o.resume != "" || o.report):
 		return o, usageError{errors.New("-fresh takes no notice of what -resume and -report build on: choose one")}
 	}
@@ -141,6 +145,11 @@ func conformance(ctx context.Context, o options, out io.Writer, tell *os.File) (
 		return false, err
 	}
 	dir := filepath.Join(root, "build", "conformance")
+	if o.scratch == "" {
+		o.scratch = filepath.Join(dir, "cluster")
+	} else if o.scratch, err = filepath.Abs(filepath.Join(o.scratch, "hivemind-conformance")); err != nil {
+		return false, err
+	}
 	release, err := lock(dir)
 	if err != nil {
 		return false, err
@@ -158,7 +167,7 @@ func conformance(ctx context.Context, o options, out io.Writer, tell *os.File) (
 	if err != nil {
 		return false, usageError{err}
 	}
-	subject, err := find(ctx, o.kubeconfig, root, dir)
+	subject, err := find(ctx, root, o)
 	if err != nil {
 		return false, err
 	}
@@ -170,7 +179,16 @@ func conformance(ctx context.Context, o options, out io.Writer, tell *os.File) (
 
 	var ended error
 	if !o.report {
-		ended = examine(ctx, o, s, subject, known, chosen, tell)
+		r, err := prepare(ctx, o, s, subject, known, chosen, tell)
+		if err != nil {
+			return false, err
+		}
+		if ended = r.examine(ctx); ctx.Err() != nil {
+			ended = nil // the caller sees to that
+		}
+		if err := r.end(); err != nil {
+			ended = errors.Join(ended, err)
+		}
 	}
 	shown, err := filepath.Rel(root, known.dir)
 	if err != nil {
@@ -202,44 +220,42 @@ func openResults(o options, dir, name string, tell io.Writer) (*store, error) {
 	return known, nil
 }
 
-// examine runs those of the chosen tests that have no result yet. It ends with the cluster gone that it started, also when ctx ends.
-func examine(ctx context.Context, o options, s *suite, subject *subject, known *store, chosen []test, tell *os.File) (err error) {
+// prepare finds out which of the chosen tests are to run, and starts what they run on.
+func prepare(ctx context.Context, o options, s *suite, subject *subject, known *store, chosen []test, tell *os.File) (*runner, error) {
 	alone, err := s.set("no-node")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var pending []test
+	r := &runner{store: known, procs: o.procs, end: func() error { return nil }}
 	needNode := 0
 	for _, t := range chosen {
 		if was := known.get(t).Outcome; was == notRun || o.fresh || o.retry && was != passed {
-			pending = append(pending, t)
+			r.tests = append(r.tests, t)
 			if !slices.Contains(alone, t) {
 				needNode++
 			}
 		}
 	}
-	fmt.Fprintf(tell, "Suite %s, Hivemind %s: %d tests (%s), %d have a result, %d to run, %d at once\n",
-		s.version, subject.version, len(chosen), o.choice, len(chosen)-len(pending), len(pending), o.procs)
-	if len(pending) == 0 {
-		return nil
+	fmt.Fprintf(tell, "Suite %s, Hivemind %s: %d tests (%s), of which %d are to run, %d at once\n",
+		s.version, subject.version, len(chosen), o.choice, len(r.tests), o.procs)
+	if len(r.tests) == 0 {
+		return r, nil
 	}
 	e, err := subject.start(ctx, needNode, tell)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, e.end()) }()
-	r := &runner{
-		worker: &worker{suite: s, cluster: e, dir: known.dir, limit: o.timeout},
-		store:  known, procs: o.procs, progress: newProgress(tell, len(pending)),
+	r.worker, r.end, r.progress = &worker{suite: s, cluster: e, dir: known.dir, limit: o.timeout}, e.end, newProgress(tell, len(r.tests))
+	if o.timeout == 0 {
+		// The longest of those without a node takes 250 seconds on stock Kubernetes.
+		if r.worker.limit = 6 * time.Minute; needNode > 0 {
+			r.worker.limit = 10 * time.Minute
+		}
 	}
 	if o.kubeconfig != "" {
 		r.worker.cleaning = 2 * grace
 	}
-	defer r.progress.finish()
-	if err := r.run(ctx, pending); err != nil && ctx.Err() == nil {
-		return err
-	}
-	return nil
+	return r, nil
 }
 
 // lock keeps a second run out of a directory.

@@ -11,13 +11,14 @@ import (
 
 func TestParse(t *testing.T) {
 	for args, want := range map[string]string{
-		"-procs 0":                "-procs 0",
-		"-timeout 0":              "-timeout 0s",
-		"-o xml":                  `-o "xml"`,
-		"Quota":                   `unexpected argument "Quota"`,
-		"-wrong":                  "not defined: -wrong",
-		"-fresh -report":          "choose one",
-		"-fresh -resume v1-abcde": "choose one",
+		"-procs 0":                 "-procs 0",
+		"-timeout -1s":             "-timeout -1s",
+		"-o xml":                   `-o "xml"`,
+		"Quota":                    `unexpected argument "Quota"`,
+		"-wrong":                   "not defined: -wrong",
+		"-scratch a -kubeconfig b": "choose one",
+		"-fresh -report":           "choose one",
+		"-fresh -resume v1-abcde":  "choose one",
 	} {
 		_, err := parse(strings.Fields(args), io.Discard)
 		if !errors.As(err, &usageError{}) || !strings.Contains(err.Error(), want) {

@@ -72,7 +72,9 @@ func (p *progress) status() {
 	if left := p.left(time.Now()); left > 0 {
 		line += ", about " + left.String() + " left"
 	}
-	line += "; now " + strings.Join(p.running, ", ")
+	if len(p.running) > 0 {
+		line += "; now " + strings.Join(p.running, ", ")
+	}
 	if runes := []rune(line); len(runes) >= p.width {
 		line = string(runes[:p.width-1])
 	}

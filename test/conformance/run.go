@@ -11,17 +11,23 @@ import (
 
 // runner gives tests to workers and stores what comes of them.
 type runner struct {
+	tests    []test
 	worker   *worker
 	store    *store
 	procs    int
 	progress *progress
+	end      func() error // removes what the tests run on
 }
 
-// run examines tests: those that bear company first, procs at once, then those that do not ([Serial]), one by one. It ends early, with an error, when ctx ends or
+// examine runs the tests: those that bear company first, procs at once, then those that do not ([Serial]), one by one. It ends early, with an error, when ctx ends or
 // the server is gone; what was not done by then has no result.
-func (r *runner) run(ctx context.Context, tests []test) error {
+func (r *runner) examine(ctx context.Context) error {
+	if len(r.tests) == 0 {
+		return nil
+	}
+	defer r.progress.finish()
 	var together, alone []test
-	for _, t := range tests {
+	for _, t := range r.tests {
 		if t.has("Serial") || t.has("Disruptive") {
 			alone = append(alone, t)
 		} else {

@@ -37,14 +37,14 @@ func newRunner(t *testing.T, script string, ready func() bool) *runner {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { null.Close() })
-	return &runner{worker: w, store: open(t, w.dir), procs: 3, progress: newProgress(null, 5)}
+	return &runner{tests: someSuite(t).tests, worker: w, store: open(t, w.dir), procs: 3, progress: newProgress(null, 5)}
 }
 
 // TestRun looks at the order in which tests begin and end: [Serial] ones begin when all others have ended, and run alone.
 func TestRun(t *testing.T) {
 	r := newRunner(t, `echo "begin $focus" >> ${0%/*}/order; sleep 0.05; echo "end $focus" >> ${0%/*}/order`, func() bool { return true })
-	tests := someSuite(t).tests
-	if err := r.run(t.Context(), tests); err != nil {
+	tests := r.tests
+	if err := r.examine(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(filepath.Join(r.worker.dir, "order"))
@@ -71,8 +71,8 @@ func TestRunEndsWithTheServer(t *testing.T) {
 	var asked atomic.Int32
 	r := newRunner(t, "exit 1", func() bool { return asked.Add(1) < 2 })
 	r.procs = 1
-	tests := someSuite(t).tests
-	err := r.run(t.Context(), tests)
+	tests := r.tests
+	err := r.examine(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "the server does not answer") {
 		t.Fatalf("got %v", err)
 	}
@@ -86,7 +86,7 @@ func TestRunStopped(t *testing.T) {
 	r := newRunner(t, "exit 1", func() bool { return true })
 	stopped, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("that is enough"))
-	if err := r.run(stopped, someSuite(t).tests); err == nil || err.Error() != "that is enough" {
+	if err := r.examine(stopped); err == nil || err.Error() != "that is enough" {
 		t.Errorf("got %v", err)
 	}
 	if len(r.store.results) > 0 {

@@ -68,6 +68,9 @@ func (s *suite) up(t *testing.T) {
 		return contains(out, " Ready ", "containerd://")
 	})
 	see(t, s.kubectl(t, "version"), "Server Version: v1.")
+	// A pod that checks a token is sent for the keys to where pods can go.
+	ip := s.kubectl(t, "get", "nodes", "-o", `jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)
+	see(t, s.kubectl(t, "get", "--raw", "/.well-known/openid-configuration"), `"jwks_uri":"https://`+net.JoinHostPort(ip, strconv.Itoa(s.Config.API.Port))+`/openid/v1/jwks"`)
 
 	config := s.kubectl(t, "config", "view", "--raw", "-o", "json")
 	see(t, config, "https://work.example:6443", "secret", "127.0.0.1:"+strconv.Itoa(s.Config.API.Port))

@@ -48,8 +48,6 @@ type Result struct {
 	CPU float64 `json:"cpu"`
 	// Processes are the server's after the phase.
 	Processes map[string]ProcessResult `json:"processes,omitempty"`
-	// WatcherKiB is what resident memory a watcher takes; only of watches.
-	WatcherKiB float64 `json:"watcherKiB,omitempty"`
 }
 
 // ProcessResult is what a process has spent in a phase, and holds after it.

@@ -12,40 +12,23 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 )
 
 // watch opens watchers, spread over all clients' connections, then creates ConfigMaps at an even pace, and times from each request until each watcher has
 // decoded the event. Events that a watcher does not see, or that it sees out of order, are errors.
 func (l *Load) watch(ctx context.Context) ([]Result, error) {
 	ns := l.namespaces["watches"]
-	before, err := l.rss()
-	if err != nil {
-		return nil, err
-	}
 	list, err := l.clients[0].CoreV1().ConfigMaps(ns).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err
 	}
-	watchers := make([]watch.Interface, l.o.Watchers)
-	defer func() {
-		for _, w := range watchers {
-			if w != nil {
-				w.Stop()
-			}
-		}
-	}()
-	for i := range watchers {
-		client := l.clients[i%len(l.clients)]
-		watchers[i], err = client.CoreV1().ConfigMaps(ns).Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
-		if err != nil {
-			return nil, fmt.Errorf("open watcher %d: %w", i, err)
-		}
-	}
-	opened, err := l.rss()
+	watchers, err := open(ctx, l.clients, ns, list.ResourceVersion, l.o.Watchers)
+	defer stopAll(watchers)
 	if err != nil {
 		return nil, err
 	}
-
 	var last series
 	results, err := l.measured(WatchEach, func() (each series, err error) {
 		each, last, err = l.fanOut(ctx, ns, watchers)
@@ -54,12 +37,51 @@ func (l *Load) watch(ctx context.Context) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	results[0].WatcherKiB = (opened - before) * 1024 / float64(l.o.Watchers)
 	slowest, err := last.result(WatchLast)
 	if err != nil {
 		return nil, err
 	}
 	return append(results, slowest), nil
+}
+
+// open opens watchers from a resourceVersion on, spread over the connections of all clients. With an error it returns those that are open.
+func open(ctx context.Context, clients []kubernetes.Interface, ns, from string, n int) ([]watch.Interface, error) {
+	var watchers []watch.Interface
+	for i := range n {
+		w, err := clients[i%len(clients)].CoreV1().ConfigMaps(ns).Watch(ctx, metav1.ListOptions{ResourceVersion: from})
+		if err != nil {
+			return watchers, fmt.Errorf("open watcher %d: %w", i, err)
+		}
+		watchers = append(watchers, w)
+	}
+	return watchers, nil
+}
+
+func stopAll(watchers []watch.Interface) {
+	for _, w := range watchers {
+		w.Stop()
+	}
+}
+
+// OpenWatchers opens watchers of the ConfigMaps in namespace default, spread over some connections, to see what they cost a server while nothing happens. They
+// end with stop.
+func OpenWatchers(ctx context.Context, config *rest.Config, connections, n int) (stop func(), err error) {
+	clients := make([]kubernetes.Interface, connections)
+	for i := range clients {
+		if clients[i], err = newClient(config, false); err != nil {
+			return nil, err
+		}
+	}
+	list, err := clients[0].CoreV1().ConfigMaps(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	watchers, err := open(ctx, clients, metav1.NamespaceDefault, list.ResourceVersion, n)
+	if err != nil {
+		stopAll(watchers)
+		return nil, err
+	}
+	return func() { stopAll(watchers) }, nil
 }
 
 // fanOut creates the ConfigMaps and collects how long each took to each watcher, and to the last one.
@@ -144,14 +166,4 @@ func follow(ctx context.Context, w watch.Interface, n int) ([]time.Time, error) 
 		}
 	}
 	return times, nil
-}
-
-// rss is the resident memory of all processes, in MiB.
-func (l *Load) rss() (float64, error) {
-	all, err := measureAll(l.o.Processes)
-	var sum float64
-	for _, u := range all {
-		sum += u.RSS
-	}
-	return sum, err
 }

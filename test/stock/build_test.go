@@ -96,8 +96,8 @@ func TestStampFollowsModule(t *testing.T) {
 
 func TestLastLines(t *testing.T) {
 	for text, want := range map[string]string{"": "", "a\n": "a", "a\nb\nc\n": "b\nc"} {
-		if got := lastLines(text, 2); got != want {
-			t.Errorf("lastLines(%q, 2) = %q, want %q", text, got, want)
+		if got := LastLines(text, 2); got != want {
+			t.Errorf("LastLines(%q, 2) = %q, want %q", text, got, want)
 		}
 	}
 }

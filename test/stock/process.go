@@ -75,7 +75,7 @@ func (p *process) tail() string {
 	if err != nil {
 		return err.Error()
 	}
-	return lastLines(string(data), 10)
+	return LastLines(string(data), 10)
 }
 
 // stop asks the program to end, and ends it when ctx does.
@@ -100,7 +100,8 @@ func (p *process) stop(ctx context.Context) error {
 	return fmt.Errorf("%s did not stop when asked and was killed: %w", p.name, context.Cause(ctx))
 }
 
-func lastLines(text string, n int) string {
+// LastLines are at most so many of a text, for what a program says before it ends.
+func LastLines(text string, n int) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

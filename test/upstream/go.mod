@@ -3,7 +3,7 @@
 // Stock Kubernetes, its end-to-end suite and the programs of the suite's images, built by test/stock to compare with and to be examined
 // by. A module of its own keeps k8s.io/kubernetes and what it replaces out of the project's. To raise the version, set it in require and
 // in every replace (v1.X.Y and v0.X.Y), then `go mod download` and build each program of test/stock with -mod=mod once. `go mod tidy`
-// would empty it: there is no Go file here.
+// would drop what no Go file here imports, which is most of it.
 module github.com/hivemind-project/hivemind/test/upstream
 
 go 1.26.0

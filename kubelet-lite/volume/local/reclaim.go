@@ -102,22 +102,28 @@ func (r *Reclaimer) Run(ctx context.Context) {
 
 // released tells whether the volume is this node's, its claim is gone, and its data is to go too.
 func (r *Reclaimer) released(pv *v1.PersistentVolume) bool {
-	return Provisioned(pv) && pv.Status.Phase == v1.VolumeReleased &&
-		pv.Spec.PersistentVolumeReclaimPolicy == v1.PersistentVolumeReclaimDelete && r.ours(pv)
+	return slices.Contains(Released(pv), r.node)
 }
 
-func (r *Reclaimer) ours(pv *v1.PersistentVolume) bool {
-	if pv.Spec.NodeAffinity == nil || pv.Spec.NodeAffinity.Required == nil {
-		return false
+// Released returns the nodes that a volume's affinity names (one, for a volume of the provisioner's) if the volume is to go: if it was
+// provisioned here, its claim is gone, and its data is to go too.
+func Released(pv *v1.PersistentVolume) (nodes []string) {
+	if !Provisioned(pv) || pv.Status.Phase != v1.VolumeReleased || pv.Spec.PersistentVolumeReclaimPolicy != v1.PersistentVolumeReclaimDelete ||
+		pv.Spec.NodeAffinity == nil || pv.Spec.NodeAffinity.Required == nil {
+		return nil
 	}
-	names := func(key string, reqs []v1.NodeSelectorRequirement) bool {
-		return slices.ContainsFunc(reqs, func(q v1.NodeSelectorRequirement) bool {
-			return q.Key == key && q.Operator == v1.NodeSelectorOpIn && slices.Contains(q.Values, r.node)
-		})
+	names := func(key string, reqs []v1.NodeSelectorRequirement) {
+		for _, q := range reqs {
+			if q.Key == key && q.Operator == v1.NodeSelectorOpIn {
+				nodes = append(nodes, q.Values...)
+			}
+		}
 	}
-	return slices.ContainsFunc(pv.Spec.NodeAffinity.Required.NodeSelectorTerms, func(t v1.NodeSelectorTerm) bool {
-		return names(v1.LabelHostname, t.MatchExpressions) || names(metav1.ObjectNameField, t.MatchFields)
-	})
+	for _, t := range pv.Spec.NodeAffinity.Required.NodeSelectorTerms {
+		names(v1.LabelHostname, t.MatchExpressions)
+		names(metav1.ObjectNameField, t.MatchFields)
+	}
+	return nodes
 }
 
 // reclaim removes the data, then the object: in this order a crash between them is mended by doing both again.

@@ -110,6 +110,7 @@ func (s *Simulated) newNode(i int) (*simulatedNode, error) {
 		Volumes: volumes, Objects: objectsOf, Services: services.Lister(), ServicesSynced: services.Informer().HasSynced,
 		ClusterDNS: []string{c.Network.ClusterDNS}, ClusterDomain: c.Network.ClusterDomain, KubeletPort: kubeletPort, MaxPods: c.Node.MaxPods,
 		Labels: labelsOf(c, i), Probes: n.runtime.Prober(), Hooks: n.runtime.Hooks(), Machine: &n.machine, Recorder: recorder, ResolvConf: []string{},
+		Parallel: c.Node.MaxPods, Turns: s.turns,
 	})
 	return n, err
 }

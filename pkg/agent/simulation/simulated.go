@@ -23,6 +23,10 @@ import (
 	"github.com/hivemind-project/hivemind/pkg/component"
 )
 
+// parallelWrites is how many statuses and deletions of pods all simulated nodes send at once: enough for the storage to write several with
+// one sync, few enough that those that wait cost a goroutine each and nothing more.
+const parallelWrites = 32
+
 // SimulatedUpstream is the server of this process as simulated nodes know it.
 type SimulatedUpstream struct {
 	// Client is how a node reaches it, as itself: server.Server.NodeClient.
@@ -53,6 +57,7 @@ type Simulated struct {
 	events   *eventRouter
 	recorder record.EventBroadcaster
 	synced   []cache.InformerSynced // of what nodes read beside pods
+	turns    chan struct{}
 	api      *nodeAPIs
 	nodes    []*simulatedNode
 
@@ -65,7 +70,7 @@ type Simulated struct {
 // NewSimulated returns nodes that have not started. c is complete and valid; see apis/config.
 func NewSimulated(c *config.Config, options SimulatedOptions) *Simulated {
 	life, end := context.WithCancel(context.Background())
-	return &Simulated{config: c, options: options, api: newNodeAPIs(), life: life, end: end}
+	return &Simulated{config: c, options: options, api: newNodeAPIs(), turns: make(chan struct{}, parallelWrites), life: life, end: end}
 }
 
 // Components is what runs at boot, in order.
@@ -104,6 +109,11 @@ func (s *Simulated) start(ctx context.Context) (err error) {
 	if err := s.source.start(s.nodes); err != nil {
 		return err
 	}
+	volumes, err := newReclaimer(s.upstream.Informers.Core().V1().PersistentVolumes().Informer(), s.nodes)
+	if err != nil {
+		return err
+	}
+	s.background("local volumes", volumes.run)
 	for _, n := range s.nodes {
 		s.background(n.name, n.kubelet.Run)
 	}

@@ -6,7 +6,6 @@ import (
 	"math"
 
 	v1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
@@ -103,17 +102,10 @@ func constraintsOf(pod *state.Pod, action v1.UnsatisfiableConstraintAction) ([]c
 // defaultConstraints spreads pods of one controller by node and by zone, as kube-scheduler's system defaults do. Where those
 // find siblings by the selectors of services and controllers, these ask who owns them.
 func defaultConstraints(pod *state.Pod) []constraint {
-	owner := metav1.GetControllerOf(pod)
-	if owner == nil {
+	if pod.Owner == "" {
 		return nil
 	}
-	siblings := func(p *state.Pod) bool {
-		if p.Namespace != pod.Namespace || p.DeletionTimestamp != nil {
-			return false
-		}
-		other := metav1.GetControllerOfNoCopy(p)
-		return other != nil && other.UID == owner.UID
-	}
+	siblings := func(p *state.Pod) bool { return p.Owner == pod.Owner && p.DeletionTimestamp == nil }
 	everywhere := func(*v1.Node) bool { return true }
 	return []constraint{
 		{key: v1.LabelHostname, maxSkew: 3, counts: siblings, honours: everywhere},
@@ -191,8 +183,10 @@ func spreadScore(cluster *state.Cluster, nodes []*state.Node, constraints []cons
 			continue
 		}
 		for i, c := range constraints {
-			if _, wanted := domains[i][node.Labels[c.key]]; wanted && c.key != v1.LabelHostname && c.honours(node.Node) {
-				domains[i][node.Labels[c.key]] += c.count(node)
+			// A node that is in no domain is not asked how many it has: on a large cluster without zones that would be most of the work.
+			value, labelled := node.Labels[c.key]
+			if _, wanted := domains[i][value]; labelled && wanted && c.key != v1.LabelHostname && c.honours(node.Node) {
+				domains[i][value] += c.count(node)
 			}
 		}
 	}

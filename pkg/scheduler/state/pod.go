@@ -8,6 +8,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 )
@@ -18,6 +19,7 @@ type Pod struct {
 	Requests Resources // what is kept free for it
 	Scored   Resources // the same with defaults for containers that request nothing
 	Ports    []v1.ContainerPort
+	Owner    types.UID // of the controller that owns it
 
 	Affinity              []Term // required
 	AntiAffinity          []Term // required
@@ -39,6 +41,9 @@ func NewPod(pod *v1.Pod) (*Pod, error) {
 	p := &Pod{Pod: pod}
 	p.Requests, p.Scored = podRequests(pod)
 	p.Ports = hostPorts(pod)
+	if owner := metav1.GetControllerOfNoCopy(pod); owner != nil {
+		p.Owner = owner.UID
+	}
 	if pod.Spec.Affinity == nil {
 		return p, nil
 	}

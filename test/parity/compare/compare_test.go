@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compare
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/hivemind-project/hivemind/test/parity/exchange"
+)
+
+func answer(t *testing.T, code int, body string, warnings ...string) exchange.Answer {
+	t.Helper()
+	a := exchange.Answer{Code: code, Warnings: warnings}
+	if err := utiljson.Unmarshal([]byte(body), &a.Body); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+const (
+	invalid  = `{"reason":"Invalid","message":"M: [a: x, b: y]","details":{"name":"n","causes":[{"reason":"FieldValueInvalid","message":"x","field":"a"},{"reason":"FieldValueRequired","message":"y","field":"b"}]}}`
+	reversed = `{"reason":"Invalid","message":"M: [b: y, a: x]","details":{"name":"n","causes":[{"reason":"FieldValueRequired","message":"y","field":"b"},{"reason":"FieldValueInvalid","message":"x","field":"a"}]}}`
+	fewer    = `{"reason":"Invalid","message":"M: a: z","details":{"name":"n","causes":[{"reason":"FieldValueInvalid","message":"z","field":"a"}]}}`
+	pod      = `{"kind":"Pod","metadata":{"name":"p","managedFields":[{"manager":"m","operation":"Update","apiVersion":"v1","fieldsV1":{"f:spec":{"f:x":{}}}}]},"spec":{"x":1,"list":[{"name":"a","v":1},{"name":"b"}]}}`
+)
+
+func TestAnswers(t *testing.T) {
+	for _, tt := range []struct {
+		name            string
+		stock, hivemind exchange.Answer
+		want            []Difference
+	}{
+		{"the same", answer(t, 201, pod), answer(t, 201, pod), nil},
+		{"the same refusal", answer(t, 422, invalid), answer(t, 422, invalid), nil},
+		{
+			"another code without causes", answer(t, 404, `{"reason":"NotFound","message":"none"}`), answer(t, 409, `{"reason":"Conflict","message":"busy"}`),
+			[]Difference{differs(Code, "", "404 NotFound: none", "409 Conflict: busy")},
+		},
+		{
+			"a rule that only stock has", answer(t, 422, fewer), answer(t, 201, pod),
+			[]Difference{differs(Cause, "a", "Invalid: z", "")},
+		},
+		{
+			"another text and a missing cause", answer(t, 422, invalid), answer(t, 422, fewer),
+			[]Difference{differs(Cause, "a", "Invalid: x", "Invalid: z"), differs(Cause, "b", "Required: y", "")},
+		},
+		{
+			"causes in another order", answer(t, 422, invalid), answer(t, 422, reversed),
+			[]Difference{differs(Message, "", "the same causes", "in another order")},
+		},
+		{
+			"warnings", answer(t, 201, pod, "one", "two"), answer(t, 201, pod, "two"),
+			[]Difference{differs(Warning, "", "one", "")},
+		},
+		{
+			"values, elements by their key, and owners", answer(t, 200, pod),
+			answer(t, 200, `{"kind":"Pod","metadata":{"name":"p","managedFields":[{"manager":"m","operation":"Update","apiVersion":"v1","fieldsV1":{"f:spec":{}}}]},"spec":{"x":1,"list":[{"name":"b"},{"name":"c"}]}}`),
+			[]Difference{
+				differs(Object, "spec.list[0]", `{"name":"a","v":1}`, ""), differs(Object, "spec.list[0]", "", `{"name":"c"}`),
+				differs(ManagedFields, "spec.x", "owned", ""),
+			},
+		},
+		{
+			"lists in another order", answer(t, 200, `{"spec":{"list":[1,2]}}`), answer(t, 200, `{"spec":{"list":[2,1]}}`),
+			[]Difference{differs(Object, "spec.list", "the same elements", "in another order")},
+		},
+		{
+			"a Status for an object", answer(t, 200, pod), answer(t, 200, `{"kind":"Status","status":"Success"}`),
+			[]Difference{differs(Object, "", "answers with the object", "answers with a Status, Success")},
+		},
+		{
+			"no answer", exchange.Answer{Text: "the handler ended without an answer"}, answer(t, 422, fewer),
+			[]Difference{differs(Code, "", "the handler ended without an answer", "422 Invalid: M: a: z")},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := Answers(exchange.Answers{Stock: tt.stock, Hivemind: tt.hivemind})
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNormalise(t *testing.T) {
+	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	w := World{Began: began, ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), FirstNodePort: 30000, LastNodePort: 32767, Asked: "10.96.200.1 31000 0b54d7f6-3c5e-4a07-9c7b-1d5f4b3a2c10"}
+	a := answer(t, 200, `{
+		"metadata":{"uid":"11111111-2222-3333-4444-555555555555","resourceVersion":"42","creationTimestamp":"2026-03-01T12:00:01Z",
+			"managedFields":[{"fieldsType":"FieldsV1","time":"2026-03-01T12:00:01Z"}],"ownerReferences":[{"uid":"0b54d7f6-3c5e-4a07-9c7b-1d5f4b3a2c10"}]},
+		"spec":{"clusterIP":"10.96.3.4","asked":"10.96.200.1","pod":"10.244.0.1","ports":[{"nodePort":30123,"port":30123},{"nodePort":31000},{"nodePort":40000}],
+			"when":"2026-03-01T12:00:05Z","then":"2024-05-06T07:08:09Z","volume":"kube-api-access-x6568"},
+		"rows":[{"cells":["a",3,"2m5s","1 (12s ago)"]}],"errors":"bad: errors:\n  b\n  a","status":{"incomplete":false,"resourceRules":[{"verbs":["b"]},{"verbs":["a"]}]},
+		"message":"Key: /registry/pods/a, ResourceVersion: 7, ResourceVersion in record (9), port 30777"}`, "resourceVersion\":\"12\"")
+	w.Normalise(&a)
+	want := answer(t, 200, `{
+		"metadata":{"uid":"<uid>","resourceVersion":"<resourceVersion>","creationTimestamp":"<creationTimestamp>","managedFields":[{"fieldsType":"FieldsV1"}],
+			"ownerReferences":[{"uid":"0b54d7f6-3c5e-4a07-9c7b-1d5f4b3a2c10"}]},
+		"spec":{"clusterIP":"<address>","asked":"10.96.200.1","pod":"10.244.0.1","ports":[{"nodePort":"<port>","port":30123},{"nodePort":31000},{"nodePort":"<port>"}],
+			"when":"<now>","then":"2024-05-06T07:08:09Z","volume":"<generated>"},
+		"rows":[{"cells":["a",3,"<age>","1 (<age> ago)"]}],"errors":"bad: errors:\n  a\n  b","status":{"incomplete":false,"resourceRules":[{"verbs":["a"]},{"verbs":["b"]}]},
+		"message":"Key: <key>, ResourceVersion: <resourceVersion>, ResourceVersion in record (<resourceVersion>), port <port>"}`, "resourceVersion\":\"<resourceVersion>\"")
+	if diff := cmp.Diff(want, a); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestSignature(t *testing.T) {
+	same := [][2]Difference{
+		{differs(Cause, "spec.containers[0].name", `Invalid: Invalid value: "A": bad`, ""), differs(Cause, "spec.containers[3].name", `Invalid: Invalid value: "B": bad`, "")},
+		{differs(Cause, "spec.template.spec.x", "a", ""), differs(Cause, "spec.jobTemplate.spec.template.spec.x", "a", "")},
+		{differs(Object, "metadata.labels.a", "", `"b"`), differs(Object, "metadata.labels[c/d]", "", `"b"`)},
+		{differs(Code, "", `404 NotFound: pods "a" not found`, "200"), differs(Code, "", `404 NotFound: nodes "b" not found`, "200")},
+		{differs(Message, "", `spec.a: Invalid value: 5`, "x"), differs(Message, "", `spec.b[0]: Invalid value: 7`, "x")},
+	}
+	for _, pair := range same {
+		if a, b := pair[0].Signature(), pair[1].Signature(); a != b {
+			t.Errorf("%+v\nand %+v are two", a, b)
+		}
+	}
+	other := [][2]Difference{
+		{differs(Cause, "spec.a", "x", ""), differs(Cause, "spec.b", "x", "")},
+		{differs(Cause, "spec.a", "x", ""), differs(Cause, "spec.a", "", "x")},
+		{differs(Object, "spec.a", "1", ""), differs(Object, "spec.a", "2", "")},
+	}
+	for _, pair := range other {
+		if a, b := pair[0].Signature(), pair[1].Signature(); a == b || a.ID() == b.ID() {
+			t.Errorf("%+v\nand %+v are one", pair[0], pair[1])
+		}
+	}
+	// Where the forms are the same, what differs is shown.
+	s := differs(Message, "", `the "long" text that both have says one thing`, `the "long" text that both have says another thing`).Signature()
+	long := differs(Message, "", `value "a" is bad`, `value "b" is bad`).Signature()
+	if s.Stock == s.Hivemind || long.Stock == long.Hivemind || !strings.Contains(long.Stock, `"a"`) {
+		t.Errorf("%+v, %+v", s, long)
+	}
+}
+
+// TestRules holds that each rule explains what it is for, and no neighbour of it.
+func TestRules(t *testing.T) {
+	unknown := func(d Difference) Difference { d.Unknown = true; return d }
+	explained := []Difference{
+		differs(Cause, "metadata.ownerReferences.kind", `Invalid: Invalid value: "": must not be empty`, `at metadata.ownerReferences[*].kind: Required: Required value: must not be empty`),
+		differs(Cause, "metadata.managedFields[0].operation", "Invalid: Invalid value: \"Wish\": must be `Apply` or `Update`", `NotSupported: Unsupported value: "Wish"`),
+		differs(Cause, "status.conditions[0].type", `Invalid: Invalid value: "": name part must be non-empty`, "Required: Required value: is required"),
+		differs(Message, "", "error strict decoding YAML: a", "error strict decoding patch: a"),
+		differs(Message, "", "error decoding patch: unexpected end of JSON input", "invalid JSON patch"),
+		differs(Message, "", "x: Precondition failed: UID", "x: precondition failed: UID"),
+		differs(Code, "", "200", "409 Conflict: StorageError: unsafe deletion is not allowed because the object is decodable from storage"),
+		differs(Cause, "ignoreStoreReadErrorWithClusterBreakingPotential", "", "Invalid: Invalid value: true: cannot be set together with .gracePeriodSeconds"),
+		differs(Code, "", `500: resourceVersion: Invalid value: "abc"`, `400 BadRequest: invalid resource version: a`),
+		unknown(differs(Object, "spec.new", "", "true")),
+		unknown(differs(ManagedFields, "spec.new", "", "owned")),
+		unknown(differs(Cause, ".spec.new", "", "FieldManagerConflict: conflict")),
+		differs(Document, "core.v1.Pod.properties.spec.description", "a", "b"),
+		differs(Object, "columnDefinitions[0].description", `"a"`, `"b"`),
+		differs(Document, "core.v1.PodSpec.properties.new", "", "{}"),
+		differs(Document, "core.v1.PodSpec.properties.volumes.items.default", "{}", ""),
+		differs(Document, "core.v1.PodSpec.properties.volumes.items.allOf", "[]", ""),
+		differs(Document, "core.v1.PodSpec.properties.volumes.items.$ref", "", `"#/x"`),
+		differs(Document, "apps.v1.DaemonSet.required[0]", "", `"spec"`),
+		differs(Document, "core.v1.NodeAllocatableResourceClaimStatus.properties.resources", "{}", ""),
+	}
+	used := map[*Rule]bool{}
+	for _, d := range explained {
+		r := d.Version()
+		if r == nil {
+			t.Errorf("nothing explains %+v", d)
+			continue
+		}
+		used[r] = true
+	}
+	for i := range Rules {
+		if !used[&Rules[i]] {
+			t.Errorf("rule %d (%s) has no example here", i, Rules[i].Reason)
+		}
+		if Rules[i].Reason == "" || Rules[i].Aspect == "" || Rules[i].Path == nil && Rules[i].Stock == nil && !Rules[i].Unknown {
+			t.Errorf("rule %d says too little", i)
+		}
+	}
+	for _, d := range []Difference{
+		differs(Cause, "metadata.ownerReferences", "Invalid: must not be empty", ""), // accepted by Hivemind
+		differs(Cause, "metadata.ownerReferences[0].kind", "", "Required: must not be empty"),
+		differs(Cause, "spec.conditions[0].type", `Invalid: Invalid value: "x"`, "Required: Required value"),
+		differs(Message, "", "something else", "error decoding patch: a"),
+		differs(Code, "", "200", "409 Conflict: the object has been modified"),
+		differs(Code, "", "500: boom", "400 BadRequest: x"),
+		differs(Object, "spec.new", "", "true"),
+		unknown(differs(Object, "spec.new", "false", "true")),
+		unknown(differs(Cause, "spec.new", "", "Invalid: bad")),
+		differs(Document, "core.v1.PodSpec.properties.old", "{}", ""),
+		differs(Document, "core.v1.PodSpec.properties.volumes.items.default", `{"a":1}`, ""),
+		differs(Document, "resource.storageVersionHash", `"a"`, ""),
+	} {
+		if r := d.Version(); r != nil {
+			t.Errorf("%q explains %+v", r.Reason, d)
+		}
+	}
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// preamble tells a reader what the page is; it does not change with the figures.
+const preamble = "# Parity with kube-apiserver\n\n" +
+	"`make parity` sends the same requests to Hivemind and to a stock kube-apiserver, built from its module, and compares the answers. This page is what\n" +
+	"it found; it is written by the command, not by hand.\n\n" +
+	"## What is compared\n\n" +
+	"For every kind that both serve, valid objects (minimal, full, realistic; `test/parity/corpus/objects`) and what rules make of them: each field removed,\n" +
+	"null, emptied, of the wrong type, negative, too large, too long, not a DNS name, of no known value, of another valid value (on update: what is\n" +
+	"immutable), lists with an element twice, unknown and doubled fields under each `fieldValidation`, and metadata that the server owns. They travel as\n" +
+	"create, update, JSON, merge, strategic and apply patch, and as writes of the status. Then deletes with every option, subresources, conflicts, several\n" +
+	"managers, finalizers, selectors, and the tables that `kubectl get` and `-o wide` print. A request is sampled by the seed where a kind has more than fit.\n\n" +
+	"Of each answer: HTTP code and reason, message, causes (type, field, text), the object with its defaults, who manages which field, and warnings. A case\n" +
+	"agrees if all of it is the same. Apart from kinds: discovery, OpenAPI v3 schemas and paths, and the roles, bindings and classes of a new cluster.\n\n" +
+	"Made the same first: uids, times of the run, resource versions, random suffixes, addresses and node ports that a server chose, and an object's key in etcd.\n" +
+	"No controllers run beside either server, and both are asked by the same impersonated user. Fields that only the newer version has are not sent.\n"
+
+// WriteMarkdown writes the report to a file; top bounds how many disagreements it has.
+func (r *Report) WriteMarkdown(file string, top int) error {
+	if err := os.WriteFile(file, []byte(r.markdown(top)), 0o644); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
+
+func (r *Report) markdown(top int) string {
+	var b strings.Builder
+	b.WriteString(preamble)
+	fmt.Fprintf(&b, "\n## Agreement\n\nHivemind (API of Kubernetes %s) against stock %s; seed %d, at most %d mutated requests a kind.\n\n", r.Hivemind, r.Stock, r.Seed, r.PerKind)
+	fmt.Fprintf(&b, "**%.2f %%** of %d answers are the same; **%.2f %%** but for what the two versions explain (below).\n\n", r.Total.Raw(), r.Total.Cases, r.Total.Percent())
+	b.WriteString("| kind | cases | same % | but for versions % |\n|---|---:|---:|---:|\n")
+	for _, k := range r.Kinds {
+		fmt.Fprintf(&b, "| %s | %d | %.1f | %.1f |\n", k.Name, k.Cases, k.Raw(), k.Percent())
+	}
+	b.WriteString("\n| operation | cases | same % | but for versions % |\n|---|---:|---:|---:|\n")
+	for _, op := range r.ops() {
+		c := r.Operations[op]
+		fmt.Fprintf(&b, "| %s | %d | %.1f | %.1f |\n", op, c.Cases, c.Raw(), c.Percent())
+	}
+	r.lists(&b)
+	b.WriteString("\n## What the versions explain\n\nRules in `test/parity/compare/versions.go`, each with how many cases it was met in.\n\n| cases | what | reason |\n|---:|---|---|\n")
+	for _, d := range r.explained() {
+		fmt.Fprintf(&b, "| %d | %s | %s |\n", d.Count, d.Aspect, d.Version)
+	}
+	open := r.open()
+	fmt.Fprintf(&b, "\n## Disagreements\n\n%d distinct ones; here are the first %d by how often they were met, each with the smallest request that shows it. `-o yaml` has all.\n", len(open), min(top, len(open)))
+	for i, d := range open[:min(top, len(open))] {
+		d.markdown(&b, i+1)
+	}
+	return b.String()
+}
+
+// lists are what is not in the tables.
+func (r *Report) lists(b *strings.Builder) {
+	list := func(title string, names []string) {
+		if len(names) > 0 {
+			fmt.Fprintf(b, "\n%s (%d): %s.\n", title, len(names), strings.Join(names, ", "))
+		}
+	}
+	list("Kinds that stock serves and Hivemind does not", r.Missing)
+	list("Kinds that only Hivemind serves", r.Extra)
+	list("Kinds whose objects were made by reflection alone", r.Unwritten)
+	if len(r.Unsent) > 0 {
+		fields := 0
+		for _, f := range r.Unsent {
+			fields += len(f)
+		}
+		fmt.Fprintf(b, "\nFields of %d kinds, %d in all, that only the newer version has and that are not sent: ", len(r.Unsent), fields)
+		var parts []string
+		for _, kind := range slices.Sorted(maps.Keys(r.Unsent)) {
+			parts = append(parts, kind+" ("+shorten(r.Unsent[kind], 4)+")")
+		}
+		fmt.Fprintln(b, strings.Join(parts, "; ")+".")
+	}
+	for _, n := range r.Defects {
+		fmt.Fprintf(b, "\nStock refuses an object of the corpus, which is wrong: %s %s: %s\n", n.Kind, n.Object, n.Why)
+	}
+	for _, n := range r.Blocked {
+		fmt.Fprintf(b, "\nNot compared: %d cases of %s, whose object %s %s.\n", n.Cases, n.Kind, n.Object, n.Why)
+	}
+}
+
+// shorten lists the last parts of some paths.
+func shorten(paths []string, most int) string {
+	var out []string
+	for _, p := range paths {
+		if last := p[strings.LastIndexByte(p, '.')+1:]; !slices.Contains(out, last) {
+			out = append(out, last)
+		}
+	}
+	if more := len(out) - most; more > 0 {
+		return strings.Join(out[:most], ", ") + fmt.Sprintf(" and %d more", more)
+	}
+	return strings.Join(out, ", ")
+}
+
+// bodyLimit is how long a request's body may be to stand in the page.
+const bodyLimit = 1500
+
+func (d Disagreement) markdown(b *strings.Builder, number int) {
+	where := string(d.Aspect)
+	if d.Path != "" {
+		where += " `" + d.Path + "`"
+	}
+	fmt.Fprintf(b, "\n### %d. %s (%d cases, %s)\n\n", number, where, d.Count, d.ID)
+	fmt.Fprintf(b, "| | |\n|---|---|\n| stock | %s |\n| Hivemind | %s |\n| kinds | %s |\n| operations | %s |\n\n", code(d.Stock), code(d.Hivemind), counted(d.Kinds, 6), counted(d.Ops, 6))
+	e := d.Example
+	fmt.Fprintf(b, "For example %s, *%s*:\n\n```yaml\n# %s", e.Kind, e.Case, e.Request)
+	if e.ContentType != "" {
+		fmt.Fprintf(b, " (%s)", e.ContentType)
+	}
+	fmt.Fprintf(b, "\n%s```\n", body(e.Body))
+}
+
+// code is an answer as a table's cell.
+func code(text string) string {
+	if text == "" {
+		return "—"
+	}
+	return "`" + strings.NewReplacer("|", `\|`, "`", "'").Replace(oneLine(text)) + "`"
+}
+
+// body is a request's as YAML, as far as it can be shown.
+func body(text string) string {
+	switch {
+	case text == "":
+		return ""
+	case len(text) > bodyLimit:
+		return fmt.Sprintf("# %d bytes: run the case to see them all, with -o yaml\n%s\n", len(text), text[:bodyLimit/2]+" …")
+	}
+	var tree any
+	if json.Unmarshal([]byte(text), &tree) != nil {
+		return text + "\n"
+	}
+	out, err := yaml.JSONToYAML([]byte(text))
+	if err != nil {
+		return text + "\n"
+	}
+	return string(out)
+}
