@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -318,7 +317,7 @@ func validateUpdate(csr, before *certificatesv1.CertificateSigningRequest, appro
 		case len(is) > len(was):
 			l.Forbidden(p, fmt.Sprintf("updates may not add a condition of type %q", kind))
 		case !equality.Semantic.DeepEqual(was, is):
-			l.Forbidden(p, fmt.Sprintf("updates may not modify a condition of type %q\n%v", kind, diff.Diff(was, is)))
+			l.Forbidden(p, fmt.Sprintf("updates may not modify a condition of type %q\n%v", kind, check.Difference(was, is)))
 		}
 	}
 	if !bytes.Equal(csr.Status.Certificate, before.Status.Certificate) {

@@ -133,6 +133,10 @@ func TestSignature(t *testing.T) {
 			t.Errorf("%+v\nand %+v are two", a, b)
 		}
 	}
+	dump := differs(Cause, "spec", "Forbidden: no\n@@ -1,2 +1,3 @@\n- a", "Forbidden: no\n@@ -4,2 +4,3 @@\n- b").Signature()
+	if dump.Stock == dump.Hivemind || strings.Contains(dump.Stock, "- a") {
+		t.Errorf("%+v", dump)
+	}
 	other := [][2]Difference{
 		{differs(Cause, "spec.a", "x", ""), differs(Cause, "spec.b", "x", "")},
 		{differs(Cause, "spec.a", "x", ""), differs(Cause, "spec.a", "", "x")},
