@@ -65,9 +65,9 @@ func start(t *testing.T, c *config.Config) *cluster {
 		t.Fatal(errs)
 	}
 	s := server.New(c, server.Options{})
-	nodes := simulation.NewSimulated(c, simulation.SimulatedOptions{Upstream: func() (simulation.SimulatedUpstream, error) {
+	nodes := simulation.New(c, simulation.Options{Upstream: func() (simulation.Upstream, error) {
 		ids := s.Identities()
-		return simulation.SimulatedUpstream{Client: s.NodeClient, Informers: s.Informers(), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
+		return simulation.Upstream{Client: s.NodeClient, Informers: s.Informers(), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
 	}})
 	s.DialNodes(nodes.Dial)
 	group := component.NewGroup(append(s.Components(), nodes.Components()...)...)
