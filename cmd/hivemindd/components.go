@@ -29,7 +29,10 @@ func components(cfg *apiconfig.Config, opts options, failed func(error)) ([]comp
 	if cfg.Runtime == apiconfig.RuntimeSimulated {
 		a := simulation.New(cfg, simulation.Options{Upstream: func() (simulation.Upstream, error) {
 			ids := s.Identities()
-			return simulation.Upstream{Client: s.NodeClient, Informers: s.Informers(), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
+			return simulation.Upstream{
+				Client: s.NodeClient, Controller: s.ControllerClient("node-controller"), Informers: s.Informers(),
+				Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert,
+			}, nil
 		}})
 		s.DialNodes(a.Dial)
 		return append(parts, a.Components()...), nil

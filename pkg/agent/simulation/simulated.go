@@ -10,16 +10,22 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 
 	"github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/kubelet-lite/simulated"
 	"github.com/hivemind-project/hivemind/pkg/component"
 )
 
@@ -31,6 +37,8 @@ const parallelWrites = 32
 type Upstream struct {
 	// Client is how a node reaches it, as itself: server.Server.NodeClient.
 	Client func(node string) *rest.Config
+	// Controller may delete Nodes: those are removed at the start that earlier starts have left, with more nodes. Optional.
+	Controller *rest.Config
 	// Informers are the server's own.
 	Informers informers.SharedInformerFactory
 	// Serving is what the nodes' APIs serve with, to clients whose certificates are from ClientCA.
@@ -106,6 +114,9 @@ func (s *Nodes) start(ctx context.Context) (err error) {
 	}
 	s.events.route(s.life, s.nodes)
 	s.api.serve(s.nodes, s.upstream.Serving, s.upstream.ClientCA)
+	if err := s.removeOthers(ctx); err != nil {
+		return err
+	}
 	if err := s.source.start(s.nodes); err != nil {
 		return err
 	}
@@ -116,6 +127,34 @@ func (s *Nodes) start(ctx context.Context) (err error) {
 	s.background("local volumes", volumes.run)
 	for _, n := range s.nodes {
 		s.background(n.name, n.kubelet.Run)
+	}
+	return nil
+}
+
+// removeOthers deletes the Nodes of a start that had more of them. Their pods go with them: podgc sees to that.
+func (s *Nodes) removeOthers(ctx context.Context) error {
+	if s.upstream.Controller == nil {
+		return nil
+	}
+	ours := map[string]bool{}
+	for _, n := range s.nodes {
+		ours[n.name] = true
+	}
+	client, err := typedcorev1.NewForConfig(s.upstream.Controller)
+	if err != nil {
+		return fmt.Errorf("make API client: %w", err)
+	}
+	list, err := s.upstream.Informers.Core().V1().Nodes().Lister().List(labels.Everything())
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	for _, node := range list {
+		if ours[node.Name] || !strings.HasPrefix(node.Status.NodeInfo.ContainerRuntimeVersion, simulated.Name+"://") {
+			continue
+		}
+		if err := client.Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("delete node %s, which is no more: %w", node.Name, err)
+		}
 	}
 	return nil
 }
