@@ -197,10 +197,16 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	defer cancel()
 
 	// What runs already is known before any pod is looked at.
+	unsubscribe, subscribed := k.watcher.Subscribe(ctx)
+	if subscribed {
+		defer unsubscribe()
+	}
 	if err := k.firstRelist(ctx); err != nil {
 		return err
 	}
-	parts.Go(func() { k.watcher.Run(ctx) })
+	if !subscribed {
+		parts.Go(func() { k.watcher.Run(ctx) })
+	}
 	if err := self.Register(ctx); err != nil {
 		return err
 	}

@@ -2,8 +2,9 @@
 
 // Package endpoints keeps the Endpoints objects of Services with a selector, for clients that do not read EndpointSlices.
 //
-// A pod event costs one pass over the Services of its namespace, a sync one pass over the namespace's pods and one write
-// of the whole object, which is why no more than 1000 addresses are listed.
+// A pod event costs one pass over the Services of its namespace, a sync one pass over the pods that it selects and one write
+// of the whole object, which is why no more than 1000 addresses are listed, and why a large one that changes all the time is written
+// again only after a rest.
 package endpoints
 
 import (
@@ -16,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -25,6 +25,7 @@ import (
 	"k8s.io/endpointslice/util"
 	"k8s.io/klog/v2"
 
+	"github.com/hivemind-project/hivemind/controllers/internal/bylabel"
 	"github.com/hivemind-project/hivemind/controllers/internal/loop"
 )
 
@@ -36,7 +37,7 @@ type Controller struct {
 	client    kubernetes.Interface
 	recorder  record.EventRecorder
 	services  corelisters.ServiceLister
-	pods      corelisters.PodLister
+	pods      cache.Indexer
 	endpoints corelisters.EndpointsLister
 	synced    []cache.InformerSynced
 	trigger   *util.TriggerTimeTracker
@@ -50,13 +51,14 @@ func New(client kubernetes.Interface, services coreinformers.ServiceInformer, po
 		client:    client,
 		recorder:  recorder,
 		services:  services.Lister(),
-		pods:      pods.Lister(),
+		pods:      pods.Informer().GetIndexer(),
 		endpoints: endpoints.Lister(),
 		synced:    []cache.InformerSynced{services.Informer().HasSynced, pods.Informer().HasSynced, endpoints.Informer().HasSynced},
 		trigger:   util.NewTriggerTimeTracker(),
 		replaced:  versions{of: map[string]string{}},
 	}
-	c.loop = loop.New("endpoints", c.sync)
+	c.loop = loop.New("endpoints", c.sync).Paced()
+	errIndex := bylabel.Add(pods.Informer())
 	_, errServices := services.Informer().AddEventHandler(c.loop.Handler())
 	_, errPods := pods.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { c.podEvent(nil, obj) },
@@ -78,7 +80,7 @@ func New(client kubernetes.Interface, services coreinformers.ServiceInformer, po
 			DeleteFunc: c.loop.Enqueue,
 		},
 	})
-	return c, errors.Join(errServices, errPods, errEndpoints)
+	return c, errors.Join(errIndex, errServices, errPods, errEndpoints)
 }
 
 // Run works until ctx ends.
@@ -99,7 +101,7 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 	if service.Spec.Type == corev1.ServiceTypeExternalName || service.Spec.Selector == nil {
 		return nil
 	}
-	pods, err := c.pods.Pods(namespace).List(labels.Set(service.Spec.Selector).AsSelectorPreValidated())
+	pods, err := bylabel.Pods(c.pods, namespace, service.Spec.Selector)
 	if err != nil {
 		return fmt.Errorf("list pods of service %s: %w", key, err)
 	}

@@ -3,7 +3,7 @@
 // Package endpointslice keeps the EndpointSlices of Services with a selector, by the reconciler that Kubernetes itself
 // uses (k8s.io/endpointslice).
 //
-// A pod event costs one pass over the Services of its namespace; a sync costs one pass over the namespace's pods and
+// A pod event costs one pass over the Services of its namespace; a sync costs one pass over the pods that it selects and
 // rewrites the slices that changed, of at most 100 endpoints each. Pods that change only in what endpoints do not show cost
 // a comparison.
 package endpointslice
@@ -31,6 +31,7 @@ import (
 	"k8s.io/endpointslice/util"
 	"k8s.io/klog/v2"
 
+	"github.com/hivemind-project/hivemind/controllers/internal/bylabel"
 	"github.com/hivemind-project/hivemind/controllers/internal/loop"
 )
 
@@ -49,7 +50,7 @@ const (
 type Controller struct {
 	recorder   record.EventRecorder
 	services   corelisters.ServiceLister
-	pods       corelisters.PodLister
+	pods       cache.Indexer
 	nodes      corelisters.NodeLister
 	slices     discoverylisters.EndpointSliceLister
 	synced     []cache.InformerSynced
@@ -66,7 +67,7 @@ func New(client kubernetes.Interface, services coreinformers.ServiceInformer, po
 	c := &Controller{
 		recorder: recorder,
 		services: services.Lister(),
-		pods:     pods.Lister(),
+		pods:     pods.Informer().GetIndexer(),
 		nodes:    nodes.Lister(),
 		slices:   endpointSlices.Lister(),
 		synced: []cache.InformerSynced{services.Informer().HasSynced, pods.Informer().HasSynced,
@@ -77,7 +78,8 @@ func New(client kubernetes.Interface, services coreinformers.ServiceInformer, po
 	}
 	c.reconciler = endpointslice.NewReconciler(client, c.nodes, perSlice, c.tracker, c.topology, recorder, ManagedBy,
 		endpointslice.WithPreferSameTrafficDistributionEnabled(true))
-	c.loop = loop.New("endpointslice", c.sync)
+	c.loop = loop.New("endpointslice", c.sync).Paced()
+	errIndex := bylabel.Add(pods.Informer())
 	c.topologies = loop.New("endpointslice-topology", c.syncTopology)
 
 	_, errServices := services.Informer().AddEventHandler(c.loop.Handler())
@@ -96,7 +98,7 @@ func New(client kubernetes.Interface, services coreinformers.ServiceInformer, po
 		UpdateFunc: c.nodeChanged,
 		DeleteFunc: func(any) { c.topologies.Add("nodes") },
 	})
-	return c, errors.Join(errServices, errPods, errSlices, errNodes)
+	return c, errors.Join(errIndex, errServices, errPods, errSlices, errNodes)
 }
 
 // Run works until ctx ends.
@@ -128,7 +130,7 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 	if service.Spec.Type == corev1.ServiceTypeExternalName || service.Spec.Selector == nil {
 		return nil
 	}
-	pods, err := c.pods.Pods(namespace).List(labels.Set(service.Spec.Selector).AsSelectorPreValidated())
+	pods, err := bylabel.Pods(c.pods, namespace, service.Spec.Selector)
 	if err != nil {
 		return fmt.Errorf("list pods of service %s: %w", key, err)
 	}

@@ -131,24 +131,22 @@ func (n *Node) label(ctx context.Context, have *v1.Node) (*v1.Node, error) {
 // Run renews the lease and the status until ctx ends.
 func (n *Node) Run(ctx context.Context) {
 	holder := lease.NewController(clock.RealClock{}, n.Client, n.Name, leaseSeconds, n.Kick, leasePeriod, n.Name, v1.NamespaceNodeLease, n.own)
-	var both sync.WaitGroup
-	both.Go(func() { holder.Run(ctx) })
-	both.Go(func() {
-		ticker := time.NewTicker(statusPeriod)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-			case <-n.kick:
-			}
-			if err := n.update(ctx, false); err != nil && ctx.Err() == nil {
-				klog.FromContext(ctx).Error(err, "Node status cannot be sent")
-			}
+	var renewing sync.WaitGroup
+	defer renewing.Wait()
+	renewing.Go(func() { holder.Run(ctx) })
+	ticker := time.NewTicker(statusPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-n.kick:
 		}
-	})
-	both.Wait()
+		if err := n.update(ctx, false); err != nil && ctx.Err() == nil {
+			klog.FromContext(ctx).Error(err, "Node status cannot be sent")
+		}
+	}
 }
 
 // Kick has the status computed now.

@@ -44,17 +44,19 @@ type Subscriber interface {
 	Subscribe(tell func(*runtimeapi.ContainerEventResponse)) (cancel func())
 }
 
+// Subscribe follows the events of a runtime that is a Subscriber, without a goroutine; ok is false for another, which Run follows. What
+// was before is not told: a Relist after it finds that.
+func (w *Watcher) Subscribe(ctx context.Context) (cancel func(), ok bool) {
+	s, ok := w.runtime.(Subscriber)
+	if !ok {
+		return nil, false
+	}
+	return s.Subscribe(func(event *runtimeapi.ContainerEventResponse) { w.apply(ctx, event) }), true
+}
+
 // Run follows the runtime's events until ctx ends. On every (re)connection, and once a minute, everything is listed anew.
 func (w *Watcher) Run(ctx context.Context) {
 	logger := klog.FromContext(ctx)
-	if s, ok := w.runtime.(Subscriber); ok {
-		defer s.Subscribe(func(event *runtimeapi.ContainerEventResponse) { w.apply(ctx, event) })()
-		if err := w.Relist(ctx); err != nil {
-			logger.Error(err, "Containers cannot be listed")
-		}
-		<-ctx.Done()
-		return
-	}
 	for ctx.Err() == nil {
 		err := w.follow(ctx)
 		if ctx.Err() != nil {

@@ -305,18 +305,32 @@ func (w *worker) probe(pod *v1.Pod, runtime *pleg.Pod, old v1.PodStatus) {
 			w.m.Prober.Stop(c.ID)
 			continue
 		}
-		spec := specOf(pod, c.Name)
-		if spec == nil {
+		if w.m.Prober.Knows(c.ID) {
 			continue
 		}
 		before := statusOf(old, c.Name)
 		was := before != nil && before.ContainerID == w.m.RuntimeName+"://"+c.ID
-		w.m.Prober.Start(w.m.ctx, prober.Target{Pod: pod, Container: spec, ID: c.ID, PodIP: ip, StartedAt: c.StartedAt,
+		name := c.Name
+		w.m.Prober.Start(w.m.ctx, prober.Target{Pod: pod.UID, Container: func() *v1.Container { return specOf(w.current(), name) },
+			ID: c.ID, PodIP: ip, StartedAt: c.StartedAt,
 			WasReady: was && before.Ready, WasStarted: was && before.Started != nil && *before.Started,
 			Event: func(eventType, reason, message string) {
-				w.containerEvent(pod, spec, kindOf(pod, spec.Name), eventType, reason, message)
+				now := w.current()
+				if spec := specOf(now, name); spec != nil {
+					w.containerEvent(now, spec, kindOf(now, name), eventType, reason, message)
+				}
 			}})
 	}
+}
+
+// current is the pod as the API last showed it; never nil.
+func (w *worker) current() *v1.Pod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pod == nil {
+		return &v1.Pod{}
+	}
+	return w.pod
 }
 
 // specOf returns a container of a pod by name.

@@ -34,10 +34,11 @@ type Asker interface {
 	Probe(ctx context.Context, spec *v1.Probe, container *v1.Container, containerID, podIP string) (probe.Outcome, string, error)
 }
 
-// Target is a running container.
+// Target is a running container. It holds no pod: one that is probed for days would keep the version in memory that it began with.
 type Target struct {
-	Pod       *v1.Pod
-	Container *v1.Container
+	Pod types.UID
+	// Container returns its spec; nil once its pod is not there any more.
+	Container func() *v1.Container
 	ID        string
 	PodIP     string
 	StartedAt time.Time
@@ -58,11 +59,9 @@ type Manager struct {
 
 type state struct {
 	pod      types.UID
-	target   Target          // where it has probes
-	life     context.Context // of all its probes; nil where it has none
-	cancel   context.CancelFunc
-	alive    context.Context // of those that end before the rest when the pod terminates
-	quiesce  context.CancelFunc
+	id       string
+	target   *Target         // where it has probes
+	ctx      context.Context // bounds them
 	probes   []*repeated
 	ready    bool
 	started  bool
@@ -70,26 +69,32 @@ type state struct {
 	startup  bool // false: failed
 }
 
-// stop ends all probes; the manager's lock is held.
-func (s *state) stop() {
-	if s.cancel != nil {
-		s.cancel()
-	}
-	for _, p := range s.probes {
-		p.timer.Stop()
-	}
-}
-
 // repeated is one probe of one container. Between two asks it is a timer.
 type repeated struct {
 	m      *Manager
 	s      *state
-	ctx    context.Context
 	kind   Kind
-	spec   *v1.Probe
 	timer  *time.Timer
+	cancel context.CancelFunc // while it asks
+	ended  bool
 	last   probe.Outcome
 	streak int32
+}
+
+// end ends a probe, also while it asks; the manager's lock is held.
+func (p *repeated) end() {
+	p.ended = true
+	p.timer.Stop()
+	if p.cancel != nil {
+		p.cancel()
+	}
+}
+
+// stop ends all probes; the manager's lock is held.
+func (s *state) stop() {
+	for _, p := range s.probes {
+		p.end()
+	}
 }
 
 // NewManager returns a manager that calls changed when a pod's result has.
@@ -97,40 +102,57 @@ func NewManager(asker Asker, changed func(types.UID)) *Manager {
 	return &Manager{asker: asker, changed: changed, targets: map[string]*state{}}
 }
 
+// Knows says whether a container is probed, or has no probes to be asked.
+func (m *Manager) Knows(id string) bool { return m.read(id, func(*state) bool { return true }) }
+
 // Start begins to probe a container; it does nothing for one that is probed already. ctx bounds the probing.
 func (m *Manager) Start(ctx context.Context, t Target) {
-	c := t.Container
+	c := t.Container()
+	if c == nil {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, ok := m.targets[t.ID]; ok {
 		return
 	}
-	s := &state{liveness: true, startup: true}
+	s := &state{pod: t.Pod, id: t.ID, liveness: true, startup: true}
 	s.started = c.StartupProbe == nil || t.WasStarted
 	s.ready = c.ReadinessProbe == nil || t.WasReady
 	m.targets[t.ID] = s
 	if c.StartupProbe == nil && c.LivenessProbe == nil && c.ReadinessProbe == nil {
-		s.pod = t.Pod.UID
 		return
 	}
-	s.pod, s.target = t.Pod.UID, t
-	s.life, s.cancel = context.WithCancel(ctx)
-	s.alive, s.quiesce = context.WithCancel(s.life)
+	s.target, s.ctx = &t, ctx
 	if c.StartupProbe != nil && !s.started {
-		m.repeat(s.alive, s, Startup, c.StartupProbe)
+		m.repeat(s, Startup, c.StartupProbe)
 		return
 	}
-	m.probeStarted(s)
+	m.probeStarted(s, c)
 }
 
 // probeStarted begins the probes of a container that has started; the lock is held.
-func (m *Manager) probeStarted(s *state) {
-	if p := s.target.Container.LivenessProbe; p != nil {
-		m.repeat(s.alive, s, Liveness, p)
+func (m *Manager) probeStarted(s *state, c *v1.Container) {
+	if c == nil {
+		return
 	}
-	if p := s.target.Container.ReadinessProbe; p != nil {
-		m.repeat(s.life, s, Readiness, p)
+	if c.LivenessProbe != nil {
+		m.repeat(s, Liveness, c.LivenessProbe)
 	}
+	if c.ReadinessProbe != nil {
+		m.repeat(s, Readiness, c.ReadinessProbe)
+	}
+}
+
+// specOf is a container's probe of a kind.
+func specOf(c *v1.Container, kind Kind) *v1.Probe {
+	switch kind {
+	case Liveness:
+		return c.LivenessProbe
+	case Startup:
+		return c.StartupProbe
+	}
+	return c.ReadinessProbe
 }
 
 // Started says whether a container has started, and Ready whether it takes traffic; both are true of one without such probes, and
@@ -163,8 +185,10 @@ func (m *Manager) Quiesce(uid types.UID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.targets {
-		if s.pod == uid && s.quiesce != nil {
-			s.quiesce()
+		for _, p := range s.probes {
+			if s.pod == uid && p.kind != Readiness {
+				p.end()
+			}
 		}
 	}
 }
@@ -209,58 +233,70 @@ func (m *Manager) read(id string, get func(*state) bool) bool {
 }
 
 // repeat begins to ask, until the container is stopped or the probe has said its last word; the lock is held.
-func (m *Manager) repeat(ctx context.Context, s *state, kind Kind, spec *v1.Probe) {
-	p := &repeated{m: m, s: s, ctx: ctx, kind: kind, spec: spec}
+func (m *Manager) repeat(s *state, kind Kind, spec *v1.Probe) {
+	p := &repeated{m: m, s: s, kind: kind}
 	wait := time.Until(s.target.StartedAt.Add(time.Duration(spec.InitialDelaySeconds) * time.Second))
 	if age := time.Since(s.target.StartedAt); age > time.Minute {
-		wait = rand.N(p.period()) // found running: after a restart of the agent not all are asked at once
+		wait = rand.N(period(spec)) // found running: after a restart of the agent not all are asked at once
 	}
 	p.timer = time.AfterFunc(max(wait, 0), p.ask)
 	s.probes = append(s.probes, p)
 }
 
-func (p *repeated) period() time.Duration {
-	return time.Duration(max(p.spec.PeriodSeconds, 1)) * time.Second
+func period(spec *v1.Probe) time.Duration {
+	return time.Duration(max(spec.PeriodSeconds, 1)) * time.Second
 }
 
-// ask asks once, a period after the time before however long that took.
+// ask asks once, and again a period after it began, however long that took.
 func (p *repeated) ask() {
-	next := time.Now().Add(p.period())
-	if p.ctx.Err() != nil {
+	begin := time.Now()
+	container := p.s.target.Container()
+	if container == nil {
 		return
 	}
-	outcome, err := p.m.ask(p.ctx, p.s, p.kind, p.spec)
-	if p.ctx.Err() != nil || (err == nil && p.take(outcome)) {
+	spec := specOf(container, p.kind)
+	p.m.mu.Lock()
+	if p.ended || spec == nil || p.s.ctx.Err() != nil {
+		p.m.mu.Unlock()
+		return
+	}
+	ctx, cancel := context.WithCancel(p.s.ctx)
+	p.cancel = cancel
+	p.m.mu.Unlock()
+	defer cancel()
+	outcome, err := p.m.ask(ctx, p.s, p.kind, spec, container)
+	if ctx.Err() != nil || (err == nil && p.take(outcome, spec, container)) {
 		return
 	}
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
-	if p.ctx.Err() == nil {
-		p.timer.Reset(max(time.Until(next), 0))
+	p.cancel = nil
+	if !p.ended {
+		p.timer.Reset(max(time.Until(begin.Add(period(spec))), 0))
 	}
 }
 
 // take counts an outcome, and records it once there have been as many of its kind as the probe wants. done means that there is nothing
 // more to ask.
-func (p *repeated) take(outcome probe.Outcome) (done bool) {
+func (p *repeated) take(outcome probe.Outcome, spec *v1.Probe, container *v1.Container) (done bool) {
 	if outcome != p.last || p.streak == 0 {
 		p.last, p.streak = outcome, 0
 	}
 	p.streak++
-	if (outcome == probe.Failure && p.streak < p.spec.FailureThreshold) || (outcome == probe.Success && p.streak < p.spec.SuccessThreshold) {
+	if (outcome == probe.Failure && p.streak < spec.FailureThreshold) || (outcome == probe.Success && p.streak < spec.SuccessThreshold) {
 		return false
 	}
-	return p.m.record(p.s, p.kind, outcome == probe.Success)
+	return p.m.record(p.s, p.kind, outcome == probe.Success, container)
 }
 
 // ask runs the probe, again where it could not be run, and tells of what is worth an event.
-func (m *Manager) ask(ctx context.Context, s *state, kind Kind, spec *v1.Probe) (probe.Outcome, error) {
+func (m *Manager) ask(ctx context.Context, s *state, kind Kind, spec *v1.Probe, container *v1.Container) (probe.Outcome, error) {
 	t := s.target
 	var outcome probe.Outcome
 	var output string
 	var err error
 	for range retries {
-		if outcome, output, err = m.asker.Probe(ctx, spec, t.Container, t.ID, t.PodIP); err == nil || ctx.Err() != nil {
+		if outcome, output, err = m.asker.Probe(ctx, spec, container, t.ID, t.PodIP); err == nil || ctx.Err() != nil {
 			break
 		}
 	}
@@ -272,7 +308,7 @@ func (m *Manager) ask(ctx context.Context, s *state, kind Kind, spec *v1.Probe) 
 	case err != nil:
 		t.Event(v1.EventTypeWarning, "Unhealthy", string(kind)+" probe errored and resulted in unknown state: "+err.Error())
 	case outcome == probe.Failure:
-		logger.V(2).Info("Probe failed", "kind", kind, "pod", klog.KObj(t.Pod), "container", t.Container.Name, "output", output)
+		logger.V(2).Info("Probe failed", "kind", kind, "podUID", t.Pod, "container", container.Name, "output", output)
 		t.Event(v1.EventTypeWarning, "Unhealthy", string(kind)+" probe failed: "+output)
 	case outcome == probe.Warning:
 		t.Event(v1.EventTypeWarning, "ProbeWarning", string(kind)+" probe warning: "+output)
@@ -282,9 +318,9 @@ func (m *Manager) ask(ctx context.Context, s *state, kind Kind, spec *v1.Probe) 
 }
 
 // record takes a result that has reached its threshold. done means that there is nothing more to ask.
-func (m *Manager) record(s *state, kind Kind, ok bool) (done bool) {
+func (m *Manager) record(s *state, kind Kind, ok bool, container *v1.Container) (done bool) {
 	m.mu.Lock()
-	if m.targets[s.target.ID] != s {
+	if m.targets[s.id] != s {
 		m.mu.Unlock()
 		return true
 	}
@@ -297,7 +333,7 @@ func (m *Manager) record(s *state, kind Kind, ok bool) (done bool) {
 	case Startup:
 		changed, s.startup, s.started, done = true, ok, ok, true
 		if ok {
-			m.probeStarted(s)
+			m.probeStarted(s, container)
 		}
 	}
 	m.mu.Unlock()

@@ -81,7 +81,7 @@ func TestThresholds(t *testing.T) {
 				defer cancel()
 				m := NewManager(&reader{script: c.answers}, func(types.UID) {})
 				begin := time.Now()
-				m.Start(ctx, Target{Pod: &v1.Pod{}, Container: &c.container, ID: "c", StartedAt: begin, WasReady: c.was, WasStarted: c.was, Event: func(string, string, string) {}})
+				m.Start(ctx, Target{Container: func() *v1.Container { return &c.container }, ID: "c", StartedAt: begin, WasReady: c.was, WasStarted: c.was, Event: func(string, string, string) {}})
 				for _, at := range c.moments {
 					<-time.After(time.Until(begin.Add(at.after)))
 					synctest.Wait()
@@ -104,9 +104,8 @@ func TestQuiesceKeepsReadiness(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		m := NewManager(&reader{script: script{"r": {yes, no}, "l": {yes, no}}}, func(types.UID) {})
-		pod := &v1.Pod{}
-		pod.UID = "u"
-		m.Start(ctx, Target{Pod: pod, Container: &v1.Container{ReadinessProbe: spec("r", 1, 0, 1, 1), LivenessProbe: spec("l", 1, 0, 1, 1)}, ID: "c", StartedAt: time.Now(), Event: func(string, string, string) {}})
+		container := &v1.Container{ReadinessProbe: spec("r", 1, 0, 1, 1), LivenessProbe: spec("l", 1, 0, 1, 1)}
+		m.Start(ctx, Target{Pod: "u", Container: func() *v1.Container { return container }, ID: "c", StartedAt: time.Now(), Event: func(string, string, string) {}})
 		synctest.Wait()
 		m.Quiesce("u")
 		<-time.After(3 * time.Second)

@@ -118,7 +118,7 @@ func (r *Runtime) Attach(context.Context, *runtimeapi.AttachRequest) (*runtimeap
 
 // PortForward has nowhere to go: nothing listens.
 func (r *Runtime) PortForward(context.Context, *runtimeapi.PortForwardRequest) (*runtimeapi.PortForwardResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "port-forward: nothing listens in a simulated pod: the simulated runtime runs no processes")
+	return nil, errors.New("nothing listens in a simulated pod: the simulated runtime runs no processes")
 }
 
 // UpdateContainerResources accepts any resources of a container that is there.

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -29,26 +30,51 @@ const (
 	maxDelay = 30 * time.Second
 )
 
+// A key of a paced loop whose sync took long rests for restFactor times as long, at most restMax, before its next: what is
+// one object of many parts that change one after the other is then written a few times, not once for each.
+const (
+	restAbove  = 20 * time.Millisecond
+	restFactor = 4
+	restMax    = time.Second
+)
+
 // Loop calls sync for the keys (namespace/name) that are added to it.
 type Loop struct {
-	name  string
-	queue workqueue.TypedRateLimitingInterface[string]
-	sync  func(ctx context.Context, key string) error
+	name string
+	sync func(ctx context.Context, key string) error
+
+	mu    sync.Mutex
+	queue workqueue.TypedRateLimitingInterface[string] // from Run on: it has goroutines, which end with Run
+	early map[string]time.Duration                     // what was added before, and after how long it is due
+	rests map[string]time.Time                         // until when; nil where the loop is not paced
 }
 
-// New returns a loop that calls sync. name stands in its log lines. The queue lives until Run returns.
+// New returns a loop that calls sync once it runs. name stands in its log lines.
 func New(name string, sync func(ctx context.Context, key string) error) *Loop {
-	return &Loop{
-		name: name,
-		queue: workqueue.NewTypedRateLimitingQueue(
-			workqueue.NewTypedItemExponentialFailureRateLimiter[string](minDelay, maxDelay)),
-		sync: sync,
+	return &Loop{name: name, sync: sync, early: map[string]time.Duration{}}
+}
+
+// open makes the queue, with what was added before.
+func (l *Loop) open() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queue = workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](minDelay, maxDelay))
+	for key, delay := range l.early {
+		l.queue.AddAfter(key, delay) // without delay, at once
 	}
+	l.early = nil
+}
+
+// Paced has keys whose sync takes long rest between two of them; it returns the loop. It is called before Run.
+func (l *Loop) Paced() *Loop {
+	l.rests = map[string]time.Time{}
+	return l
 }
 
 // Run waits for the caches, then works on keys with the given number of workers until ctx ends and all of them have
 // returned.
 func (l *Loop) Run(ctx context.Context, workers int, synced ...cache.InformerSynced) {
+	l.open()
 	defer l.queue.ShutDown()
 	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
 		return
@@ -79,15 +105,21 @@ func (l *Loop) EnqueueAfter(obj any, delay time.Duration) {
 }
 
 // Add adds a key.
-func (l *Loop) Add(key string) { l.queue.Add(key) }
+func (l *Loop) Add(key string) { l.AddAfter(key, 0) }
 
 // AddAfter adds a key once the delay has passed.
 func (l *Loop) AddAfter(key string, delay time.Duration) {
-	if delay <= 0 {
-		l.queue.Add(key)
-		return
+	l.mu.Lock()
+	queue := l.queue
+	if queue == nil {
+		if due, waits := l.early[key]; !waits || delay < due {
+			l.early[key] = delay
+		}
 	}
-	l.queue.AddAfter(key, delay)
+	l.mu.Unlock()
+	if queue != nil {
+		queue.AddAfter(key, delay) // without delay, at once
+	}
 }
 
 // Handler enqueues every object that is added, changed or deleted.
@@ -105,6 +137,11 @@ func (l *Loop) next(ctx context.Context) bool {
 		return false
 	}
 	defer l.queue.Done(key)
+	if left := l.resting(key); left > 0 {
+		l.queue.AddAfter(key, left)
+		return true
+	}
+	defer l.rest(key, time.Now())
 	// A namespace that is going away refuses creations for good: trying again would only make noise.
 	err := l.guarded(ctx, key)
 	if err == nil || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
@@ -127,6 +164,29 @@ func (l *Loop) next(ctx context.Context) bool {
 		logger.Error(err, "Sync failed", "controller", l.name, "key", key)
 	}
 	return true
+}
+
+// resting returns how long a key has yet to rest.
+func (l *Loop) resting(key string) time.Duration {
+	if l.rests == nil {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Until(l.rests[key])
+}
+
+// rest has a key rest whose sync began at begin, if it took long.
+func (l *Loop) rest(key string, begin time.Time) {
+	took := time.Since(begin)
+	if l.rests == nil || took < restAbove {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(l.rests, func(_ string, until time.Time) bool { return until.Before(now) })
+	l.rests[key] = now.Add(min(took*restFactor, restMax))
 }
 
 // guarded turns a panic into an error: one object that a controller cannot digest must not end the API server and all

@@ -5,9 +5,12 @@ package loop
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -132,4 +135,41 @@ func TestObject(t *testing.T) {
 			t.Errorf("%T is taken for a pod", obj)
 		}
 	}
+}
+
+// TestPaced has a key whose sync takes long rest, and another go on.
+func TestPaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		var mu sync.Mutex
+		var seen []string
+		l := New("test", func(_ context.Context, key string) error {
+			if key == "long" {
+				time.Sleep(100 * time.Millisecond)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			seen = append(seen, fmt.Sprint(key, " ", time.Since(begin)))
+			return nil
+		}).Paced()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			l.Run(ctx, 1)
+		}()
+		l.Add("long")
+		synctest.Wait()
+		l.Add("long") // while it is at it
+		l.Add("brief")
+		time.Sleep(110 * time.Millisecond)
+		l.Add("brief")
+		time.Sleep(time.Second)
+		cancel()
+		<-done
+		want := []string{"long 100ms", "brief 100ms", "brief 110ms", "long 600ms"}
+		if !slices.Equal(seen, want) {
+			t.Errorf("synced %q, want %q", seen, want)
+		}
+	})
 }

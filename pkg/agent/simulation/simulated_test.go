@@ -11,6 +11,7 @@ import (
 	"net"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -65,9 +66,10 @@ func start(t *testing.T, c *config.Config) *cluster {
 		t.Fatal(errs)
 	}
 	s := server.New(c, server.Options{})
-	nodes := simulation.NewSimulated(c, simulation.SimulatedOptions{Upstream: func() (simulation.SimulatedUpstream, error) {
+	nodes := simulation.New(c, simulation.Options{Upstream: func() (simulation.Upstream, error) {
 		ids := s.Identities()
-		return simulation.SimulatedUpstream{Client: s.NodeClient, Informers: s.Informers(), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
+		return simulation.Upstream{Client: s.NodeClient, Controller: s.ControllerClient("node-controller"), Informers: s.Informers(),
+			Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
 	}})
 	s.DialNodes(nodes.Dial)
 	group := component.NewGroup(append(s.Components(), nodes.Components()...)...)
@@ -587,6 +589,31 @@ func TestNothingChangesOverARestart(t *testing.T) {
 	if out, code := c.exec("web", "", "hostname"); code != 0 || out != "web\n" {
 		t.Errorf("exec: %d, %q", code, out)
 	}
+}
+
+func TestFewerNodesThanBefore(t *testing.T) {
+	cfg := newConfig(t, filepath.Join(t.TempDir(), "hivemind"))
+	cfg.Nodes = new(3)
+	start(t, cfg).stop()
+	cfg.Nodes = new(1)
+	c := start(t, cfg)
+	c.eventually(func() error {
+		list, err := c.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+		if err == nil && (len(list.Items) != 1 || list.Items[0].Name != "node") {
+			err = fmt.Errorf("there are %d nodes", len(list.Items))
+		}
+		return err
+	})
+	c.stop()
+
+	cfg.Nodes = new(0)
+	c = start(t, cfg)
+	c.create(pod("waits"))
+	c.until("waits", "unschedulable", func(p *v1.Pod) bool {
+		return slices.ContainsFunc(p.Status.Conditions, func(c v1.PodCondition) bool {
+			return c.Type == v1.PodScheduled && c.Reason == v1.PodReasonUnschedulable
+		})
+	})
 }
 
 func TestManyNodes(t *testing.T) {
