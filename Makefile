@@ -17,6 +17,7 @@ COMMIT   := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 DATE     := $(shell TZ=UTC0 git show -s --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd HEAD 2>/dev/null || echo 1970-01-01T00:00:00Z)
 
 STAGE    := build/stage
+CLIENTS  := $(addprefix build/clients/,kubectl helm clientgo clientgo-older operator)
 PAYLOAD  := pkg/bundle/payload
 GO       := go
 GOBUILD  := $(GO) build
@@ -56,11 +57,11 @@ test-images: ## Make the images of Kubernetes' conformance tests, and serve them
 
 ##@ Work
 .PHONY: test
-test: build tools ## Unit tests, in-process cluster tests, and tests with real containers
+test: build tools $(CLIENTS) ## Unit tests, in-process cluster tests, and tests with real containers
 	@hack/test.sh
 
 .PHONY: clients
-clients: build tools $(addprefix build/clients/,kubectl helm clientgo clientgo-older operator) ## Drive a cluster with stock kubectl, helm, client-go and controller-runtime
+clients: build tools $(CLIENTS) ## Drive a cluster with stock kubectl, helm, client-go and controller-runtime
 	@$(GO) -C test/clients test -timeout 10m -count 1 ./...
 
 .PHONY: lint
@@ -156,7 +157,6 @@ build/tools/%: $(STAGE)/%
 
 # What the clients' tests run beside the tools: Helm 4, kubectl of two minors earlier, a program on client-go of either age, and an operator.
 # What is told its version is told it as those who ship it do.
-CLIENTS  := github.com/hivemind-project/hivemind/test/clients
 HELM4    := $(shell sed -n 's,^.*helm.sh/helm/v4 \(v[^ ]*\).*,\1,p' test/clients/go.mod)
 OLDER    := $(patsubst v0.%,v1.%,$(shell sed -n 's,^\tk8s.io/kubectl \(v[^ ]*\).*,\1,p' test/clients/older/go.mod))
 
@@ -164,7 +164,7 @@ build/clients/helm: FORCE
 	@$(GOBUILD) -C test/clients -ldflags '-s -w -X helm.sh/helm/v4/internal/version.version=$(HELM4)' -o $(CURDIR)/$@ helm.sh/helm/v4/cmd/helm
 
 build/clients/clientgo: FORCE
-	@$(GOBUILD) -C test/clients -ldflags '-s -w' -o $(CURDIR)/$@ $(CLIENTS)/older/clientgo
+	@$(GOBUILD) -C test/clients -ldflags '-s -w' -o $(CURDIR)/$@ github.com/hivemind-project/hivemind/test/clients/older/clientgo
 
 build/clients/operator: FORCE
 	@$(GOBUILD) -C test/clients -ldflags '-s -w' -o $(CURDIR)/$@ ./operator

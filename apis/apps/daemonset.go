@@ -33,6 +33,8 @@ func SetDefaultsDaemonSet(ds *appsv1.DaemonSet) {
 	}
 	setIfNil(&spec.RevisionHistoryLimit, 10)
 	core.SetDefaultsPodTemplateSpec(&spec.Template)
+	// A field of kube-apiserver's own type, which its conversion shows on every object: who writes a DaemonSet manages it.
+	setTemplateGeneration(ds, templateGeneration(ds))
 }
 
 // PrepareDaemonSetForCreate starts the generation of the template, which apps/v1 shows as an annotation.

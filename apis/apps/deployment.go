@@ -6,6 +6,7 @@ package apps
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -40,6 +41,11 @@ func PrepareDeploymentForCreate(d *appsv1.Deployment) {
 // PrepareDeploymentForUpdate prepares the template.
 func PrepareDeploymentForUpdate(d, before *appsv1.Deployment) {
 	core.PreparePodTemplateSpec(&d.Spec.Template, &before.Spec.Template)
+}
+
+// DeploymentChanged says whether an update counts in the generation: annotations do too, since revisions are told by them.
+func DeploymentChanged(d, before *appsv1.Deployment) bool {
+	return !equality.Semantic.DeepEqual(d.Spec, before.Spec) || !equality.Semantic.DeepEqual(d.Annotations, before.Annotations)
 }
 
 // ValidateDeployment checks a new Deployment.

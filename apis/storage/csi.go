@@ -198,11 +198,6 @@ func SetDefaultsVolumeAttachment(attachment *storagev1.VolumeAttachment) {
 	}
 }
 
-// PrepareVolumeAttachmentForStatusUpdate keeps the metadata that a client asked for: a status changes nothing but itself.
-func PrepareVolumeAttachmentForStatusUpdate(attachment, before *storagev1.VolumeAttachment) {
-	attachment.Labels, attachment.Annotations, attachment.Finalizers = before.Labels, before.Annotations, before.Finalizers
-}
-
 // ValidateVolumeAttachment checks a new VolumeAttachment.
 func ValidateVolumeAttachment(attachment *storagev1.VolumeAttachment) field.ErrorList {
 	var l check.List

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"runtime"
 	"slices"
+	"strings"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -51,7 +52,9 @@ func (o *Options) allocatable() v1.ResourceList {
 
 // fill writes everything that the agent knows into a node's status.
 func (o *Options) fill(s *v1.NodeStatus, health Health, images []*runtimeapi.Image, now metav1.Time) {
+	told := s.Capacity
 	s.Capacity, s.Allocatable = o.capacity(), o.allocatable()
+	keepExtended(told, s)
 	s.NodeInfo = v1.NodeSystemInfo{
 		MachineID: o.Machine.MachineID, SystemUUID: o.Machine.SystemUUID, BootID: o.Machine.BootID, KernelVersion: o.Machine.Kernel,
 		OSImage: o.Machine.OSImage, ContainerRuntimeVersion: o.RuntimeVersion, KubeletVersion: o.KubeletVersion,
@@ -73,6 +76,16 @@ func (o *Options) fill(s *v1.NodeStatus, health Health, images []*runtimeapi.Ima
 	}
 	for _, c := range append(conditions, ready) { // Ready comes last: old readers look for it there
 		setCondition(s, c, now)
+	}
+}
+
+// keepExtended leaves in s what others say that the node has: extended resources, by names of a domain, which administrators write into its
+// capacity. All of it is for pods.
+func keepExtended(told v1.ResourceList, s *v1.NodeStatus) {
+	for name, quantity := range told {
+		if _, own := s.Capacity[name]; !own && strings.Contains(string(name), "/") {
+			s.Capacity[name], s.Allocatable[name] = quantity, quantity.DeepCopy()
+		}
 	}
 }
 

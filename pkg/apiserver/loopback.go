@@ -25,6 +25,10 @@ type Loopback struct {
 // SetHandler says where requests go; until then they fail.
 func (l *Loopback) SetHandler(h http.Handler) { l.handler.Store(&h) }
 
+// Close has requests fail again. It is called before the server refuses them: a client that is told to come back later, as the
+// server's answer is then, would wait for that.
+func (l *Loopback) Close() { l.handler.Store(nil) }
+
 // Config is what client-go needs to be a client that acts as who. It speaks protobuf and is not throttled.
 func (l *Loopback) Config(who user.Info) *rest.Config {
 	return &rest.Config{
@@ -65,7 +69,7 @@ type loopbackTransport struct {
 	who      user.Info
 }
 
-var errNotServing = errors.New("the API server does not serve yet")
+var errNotServing = errors.New("the API server does not serve")
 
 // RoundTrip runs the handler in a goroutine of its own and returns once it has written its header. Where the client goes before
 // the response has ended, a stream ends; any other request is finished, which takes a millisecond, for nobody: to cut it short
@@ -100,6 +104,10 @@ func (t *loopbackTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	case <-ctx.Done():
 		cancel()
 		return nil, context.Cause(ctx)
+	}
+	if w.status == http.StatusServiceUnavailable && t.loopback.handler.Load() == nil {
+		cancel()
+		return nil, errNotServing
 	}
 	return &http.Response{
 		Status: http.StatusText(w.status), StatusCode: w.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,

@@ -181,10 +181,21 @@ func TestLoopbackAbortIsAnError(t *testing.T) {
 	}
 }
 
-func TestLoopbackBeforeServing(t *testing.T) {
-	transport := (&Loopback{}).Config(&user.DefaultInfo{}).Transport
+func TestLoopbackBeforeAndAfterServing(t *testing.T) {
+	l := &Loopback{}
+	transport := l.Config(&user.DefaultInfo{}).Transport
 	if _, err := transport.RoundTrip(request(t, t.Context(), "")); !errors.Is(err, errNotServing) {
-		t.Errorf("got %v", err)
+		t.Errorf("before: %v", err)
+	}
+	l.SetHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		l.Close() // while this request is under way
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	for _, when := range []string{"when it stops", "after"} {
+		if _, err := transport.RoundTrip(request(t, t.Context(), "")); !errors.Is(err, errNotServing) {
+			t.Errorf("%s: %v", when, err)
+		}
 	}
 }
 

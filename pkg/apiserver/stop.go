@@ -28,6 +28,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	if s.cancel == nil {
 		return nil
 	}
+	s.loopback.Close()
 	s.cancel()
 	s.requests.endLong()
 	defer s.listener.closeConnections()

@@ -43,7 +43,8 @@ func admissionRows() []*Resource {
 			ValidateUpdate: admissionregistration.ValidateMutatingAdmissionPolicyBindingUpdate,
 		}.in(v1, "MutatingAdmissionPolicyBinding"),
 		Kind[admissionv1.ValidatingAdmissionPolicy]{
-			Resource: "validatingadmissionpolicies", Singular: "validatingadmissionpolicy", Categories: category,
+			StatusResets: []string{"metadata"},
+			Resource:     "validatingadmissionpolicies", Singular: "validatingadmissionpolicy", Categories: category,
 			List:    func() runtime.Object { return &admissionv1.ValidatingAdmissionPolicyList{} },
 			Cluster: true, Status: true, Generation: true, NeedsResourceVersion: true, SetDefaults: admissionregistration.SetDefaultsValidatingAdmissionPolicy,
 			Validate:             admissionregistration.ValidateValidatingAdmissionPolicy,

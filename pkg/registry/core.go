@@ -21,7 +21,8 @@ func coreRows() []*Resource {
 	v1 := corev1.SchemeGroupVersion
 	return []*Resource{
 		Kind[corev1.Namespace]{
-			Resource: "namespaces", Singular: "namespace", ShortNames: []string{"ns"}, Cluster: true,
+			ReturnDeleted: true,
+			Resource:      "namespaces", Singular: "namespace", ShortNames: []string{"ns"}, Cluster: true,
 			List:   func() runtime.Object { return &corev1.NamespaceList{} },
 			Status: true, SetDefaults: core.SetDefaultsNamespace,
 			PrepareForCreate: core.PrepareNamespaceForCreate, PrepareForUpdate: core.PrepareNamespaceForUpdate,
@@ -43,6 +44,7 @@ func coreRows() []*Resource {
 			Warnings: core.WarningsNode,
 		}.in(v1, "Node"),
 		Kind[corev1.Pod]{
+			ReturnDeleted: true, StatusResets: []string{"metadata.ownerReferences", "metadata.deletionTimestamp"},
 			Resource: "pods", Singular: "pod", ShortNames: []string{"po"}, Categories: []string{"all"},
 			List:   func() runtime.Object { return &corev1.PodList{} },
 			Status: true, Generation: true, SetDefaults: core.SetDefaultsPod,
@@ -53,7 +55,8 @@ func coreRows() []*Resource {
 			Warnings: core.WarningsPod, StatusWarnings: core.WarningsPodStatus,
 		}.in(v1, "Pod"),
 		Kind[corev1.Service]{
-			Resource: "services", Singular: "service", ShortNames: []string{"svc"}, Categories: []string{"all"},
+			ReturnDeleted: true,
+			Resource:      "services", Singular: "service", ShortNames: []string{"svc"}, Categories: []string{"all"},
 			List:   func() runtime.Object { return &corev1.ServiceList{} },
 			Status: true, CreateOnUpdate: true, SetDefaults: core.SetDefaultsService,
 			PrepareForUpdate: core.PrepareServiceForUpdate,
@@ -83,14 +86,16 @@ func coreRows() []*Resource {
 			Warnings: core.WarningsSecret,
 		}.in(v1, "Secret"),
 		Kind[corev1.ServiceAccount]{
-			Resource: "serviceaccounts", Singular: "serviceaccount", ShortNames: []string{"sa"},
+			ReturnDeleted: true,
+			Resource:      "serviceaccounts", Singular: "serviceaccount", ShortNames: []string{"sa"},
 			List:             func() runtime.Object { return &corev1.ServiceAccountList{} },
 			PrepareForCreate: core.PrepareServiceAccountForCreate, PrepareForUpdate: core.PrepareServiceAccountForUpdate,
 			Validate: core.ValidateServiceAccount, ValidateUpdate: core.ValidateServiceAccountUpdate,
 			Warnings: core.WarningsServiceAccount,
 		}.in(v1, "ServiceAccount"),
 		Kind[corev1.PersistentVolume]{
-			Resource: "persistentvolumes", Singular: "persistentvolume", ShortNames: []string{"pv"}, Cluster: true,
+			ReturnDeleted: true,
+			Resource:      "persistentvolumes", Singular: "persistentvolume", ShortNames: []string{"pv"}, Cluster: true,
 			List:   func() runtime.Object { return &corev1.PersistentVolumeList{} },
 			Status: true, SetDefaults: core.SetDefaultsPersistentVolume, PrepareForCreate: core.PreparePersistentVolumeForCreate,
 			PrepareForStatusUpdate: core.PreparePersistentVolumeForStatusUpdate,
@@ -98,7 +103,8 @@ func coreRows() []*Resource {
 			Warnings: core.WarningsPersistentVolume,
 		}.in(v1, "PersistentVolume"),
 		Kind[corev1.PersistentVolumeClaim]{
-			Resource: "persistentvolumeclaims", Singular: "persistentvolumeclaim", ShortNames: []string{"pvc"},
+			ReturnDeleted: true,
+			Resource:      "persistentvolumeclaims", Singular: "persistentvolumeclaim", ShortNames: []string{"pvc"},
 			List:   func() runtime.Object { return &corev1.PersistentVolumeClaimList{} },
 			Status: true, SetDefaults: core.SetDefaultsPersistentVolumeClaim, PrepareForCreate: core.PreparePersistentVolumeClaimForCreate,
 			PrepareForUpdate: core.PreparePersistentVolumeClaimForUpdate,
@@ -107,26 +113,29 @@ func coreRows() []*Resource {
 			Warnings:             core.WarningsPersistentVolumeClaim,
 		}.in(v1, "PersistentVolumeClaim"),
 		Kind[corev1.Event]{
-			Resource: "events", Singular: "event", ShortNames: []string{"ev"}, CreateOnUpdate: true, TTL: eventTTL,
+			Resource: "events", Singular: "event", ShortNames: []string{"ev"}, CreateOnUpdate: true, TTL: eventTTL, NoGC: true,
 			List:     func() runtime.Object { return &corev1.EventList{} },
 			Validate: core.ValidateEvent, ValidateUpdate: core.ValidateEventUpdate, Fields: eventFields,
 		}.in(v1, "Event"),
 		Kind[corev1.LimitRange]{
 			Resource: "limitranges", Singular: "limitrange", ShortNames: []string{"limits"}, CreateOnUpdate: true,
 			List:        func() runtime.Object { return &corev1.LimitRangeList{} },
-			SetDefaults: core.SetDefaultsLimitRange, Validate: core.ValidateLimitRange, ValidateUpdate: core.ValidateLimitRangeUpdate,
+			SetDefaults: core.SetDefaultsLimitRange, PrepareForCreate: core.PrepareLimitRangeForCreate, Validate: core.ValidateLimitRange, ValidateUpdate: core.ValidateLimitRangeUpdate,
 		}.in(v1, "LimitRange"),
 		Kind[corev1.ResourceQuota]{
-			Resource: "resourcequotas", Singular: "resourcequota", ShortNames: []string{"quota"},
+			ReturnDeleted: true,
+			Resource:      "resourcequotas", Singular: "resourcequota", ShortNames: []string{"quota"},
 			List:   func() runtime.Object { return &corev1.ResourceQuotaList{} },
 			Status: true, SetDefaults: core.SetDefaultsResourceQuota,
 			Validate: core.ValidateResourceQuota, ValidateUpdate: core.ValidateResourceQuotaUpdate, ValidateStatusUpdate: core.ValidateResourceQuotaStatusUpdate,
 			Warnings: core.WarningsResourceQuota,
 		}.in(v1, "ResourceQuota"),
 		Kind[corev1.PodTemplate]{
-			Resource: "podtemplates", Singular: "podtemplate", CreateOnUpdate: true, Generation: true,
+			ReturnDeleted: true,
+			Resource:      "podtemplates", Singular: "podtemplate", Generation: true,
 			List:        func() runtime.Object { return &corev1.PodTemplateList{} },
-			SetDefaults: core.SetDefaultsPodTemplate, Validate: core.ValidatePodTemplate, ValidateUpdate: core.ValidatePodTemplateUpdate,
+			SetDefaults: core.SetDefaultsPodTemplate, PrepareForCreate: core.PreparePodTemplateForCreate, PrepareForUpdate: core.PreparePodTemplateForUpdate,
+			Validate: core.ValidatePodTemplate, ValidateUpdate: core.ValidatePodTemplateUpdate,
 			Warnings: core.WarningsPodTemplate,
 		}.in(v1, "PodTemplate"),
 		Kind[corev1.ReplicationController]{

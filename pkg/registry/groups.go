@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -19,6 +20,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/hivemind-project/hivemind/apis/apps"
 	"github.com/hivemind-project/hivemind/apis/autoscaling"
@@ -47,6 +49,7 @@ func appsRows() []*Resource {
 	v1 := appsv1.SchemeGroupVersion
 	return []*Resource{
 		Kind[appsv1.Deployment]{
+			StatusResets: []string{"metadata.labels"}, Changed: apps.DeploymentChanged,
 			Resource: "deployments", Singular: "deployment", ShortNames: []string{"deploy"}, Categories: []string{"all"},
 			List:   func() runtime.Object { return &appsv1.DeploymentList{} },
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsDeployment,
@@ -60,9 +63,6 @@ func appsRows() []*Resource {
 			Status: true, Generation: true, SetDefaults: apps.SetDefaultsReplicaSet,
 			PrepareForCreate: apps.PrepareReplicaSetForCreate, PrepareForUpdate: apps.PrepareReplicaSetForUpdate,
 			Validate: apps.ValidateReplicaSet, ValidateUpdate: apps.ValidateReplicaSetUpdate, ValidateStatusUpdate: apps.ValidateReplicaSetStatusUpdate,
-			Fields: func(rs *appsv1.ReplicaSet) fields.Set {
-				return fields.Set{"status.replicas": strconv.Itoa(int(rs.Status.Replicas))}
-			},
 			Warnings: apps.WarningsReplicaSet,
 		}.in(v1, "ReplicaSet"),
 		Kind[appsv1.StatefulSet]{
@@ -93,6 +93,7 @@ func batchRows() []*Resource {
 	v1 := batchv1.SchemeGroupVersion
 	return []*Resource{
 		Kind[batchv1.Job]{
+			UnknownField: "field label %q not supported for Job", DeleteWarning: batch.DeleteWarning,
 			Resource: "jobs", Singular: "job", Categories: []string{"all"},
 			List:   func() runtime.Object { return &batchv1.JobList{} },
 			Status: true, Generation: true, Orphan: true, SetDefaults: batch.SetDefaultsJob,
@@ -168,25 +169,29 @@ func storageRows() []*Resource {
 	v1 := storagev1.SchemeGroupVersion
 	return []*Resource{
 		Kind[storagev1.StorageClass]{
-			Resource: "storageclasses", Singular: "storageclass", ShortNames: []string{"sc"}, Cluster: true,
+			ReturnDeleted: true,
+			Resource:      "storageclasses", Singular: "storageclass", ShortNames: []string{"sc"}, Cluster: true,
 			List:        func() runtime.Object { return &storagev1.StorageClassList{} },
 			SetDefaults: storage.SetDefaultsStorageClass, Validate: storage.ValidateStorageClass, ValidateUpdate: storage.ValidateStorageClassUpdate,
 			Warnings: storage.WarningsStorageClass,
 		}.in(v1, "StorageClass"),
 		Kind[storagev1.VolumeAttributesClass]{
-			Resource: "volumeattributesclasses", Singular: "volumeattributesclass", ShortNames: []string{"vac"}, Cluster: true,
+			ReturnDeleted: true,
+			Resource:      "volumeattributesclasses", Singular: "volumeattributesclass", ShortNames: []string{"vac"}, Cluster: true,
 			List:     func() runtime.Object { return &storagev1.VolumeAttributesClassList{} },
 			Validate: storage.ValidateVolumeAttributesClass, ValidateUpdate: storage.ValidateVolumeAttributesClassUpdate,
 		}.in(v1, "VolumeAttributesClass"),
 		Kind[storagev1.CSIDriver]{
-			Resource: "csidrivers", Singular: "csidriver", Cluster: true, NeedsResourceVersion: true,
+			ReturnDeleted: true,
+			Resource:      "csidrivers", Singular: "csidriver", Cluster: true, NeedsResourceVersion: true,
 			List:        func() runtime.Object { return &storagev1.CSIDriverList{} },
 			SetDefaults: storage.SetDefaultsCSIDriver, PrepareForUpdate: storage.PrepareCSIDriverForUpdate,
 			Validate: storage.ValidateCSIDriver, ValidateUpdate: storage.ValidateCSIDriverUpdate,
 			Warnings: storage.WarningsCSIDriver,
 		}.in(v1, "CSIDriver"),
 		Kind[storagev1.CSINode]{
-			Resource: "csinodes", Singular: "csinode", Cluster: true, NeedsResourceVersion: true,
+			ReturnDeleted: true,
+			Resource:      "csinodes", Singular: "csinode", Cluster: true, NeedsResourceVersion: true,
 			List:     func() runtime.Object { return &storagev1.CSINodeList{} },
 			Validate: storage.ValidateCSINode, ValidateUpdate: storage.ValidateCSINodeUpdate,
 		}.in(v1, "CSINode"),
@@ -197,10 +202,11 @@ func storageRows() []*Resource {
 			Warnings: storage.WarningsCSIStorageCapacity,
 		}.in(v1, "CSIStorageCapacity"),
 		Kind[storagev1.VolumeAttachment]{
+			ReturnDeleted: true, StatusResets: []string{"metadata"},
 			Resource: "volumeattachments", Singular: "volumeattachment", Cluster: true, Status: true, NeedsResourceVersion: true,
 			List:        func() runtime.Object { return &storagev1.VolumeAttachmentList{} },
-			SetDefaults: storage.SetDefaultsVolumeAttachment, PrepareForStatusUpdate: storage.PrepareVolumeAttachmentForStatusUpdate,
-			Validate: storage.ValidateVolumeAttachment, ValidateUpdate: storage.ValidateVolumeAttachmentUpdate, ValidateStatusUpdate: storage.ValidateVolumeAttachmentStatusUpdate,
+			SetDefaults: storage.SetDefaultsVolumeAttachment,
+			Validate:    storage.ValidateVolumeAttachment, ValidateUpdate: storage.ValidateVolumeAttachmentUpdate, ValidateStatusUpdate: storage.ValidateVolumeAttachmentStatusUpdate,
 		}.in(v1, "VolumeAttachment"),
 	}
 }
@@ -209,12 +215,14 @@ func storageRows() []*Resource {
 func smallGroupRows() []*Resource {
 	return []*Resource{
 		Kind[autoscalingv2.HorizontalPodAutoscaler]{
-			Resource: "horizontalpodautoscalers", Singular: "horizontalpodautoscaler", ShortNames: []string{"hpa"}, Categories: []string{"all"}, Status: true,
+			AlsoServed: []schema.GroupVersion{autoscalingv1.SchemeGroupVersion},
+			Resource:   "horizontalpodautoscalers", Singular: "horizontalpodautoscaler", ShortNames: []string{"hpa"}, Categories: []string{"all"}, Status: true,
 			List:        func() runtime.Object { return &autoscalingv2.HorizontalPodAutoscalerList{} },
 			SetDefaults: autoscaling.SetDefaultsHorizontalPodAutoscaler, Validate: autoscaling.ValidateHorizontalPodAutoscaler,
 			ValidateUpdate: autoscaling.ValidateHorizontalPodAutoscalerUpdate, ValidateStatusUpdate: autoscaling.ValidateHorizontalPodAutoscalerStatusUpdate,
 		}.in(autoscalingv2.SchemeGroupVersion, "HorizontalPodAutoscaler"),
 		Kind[certificatesv1.CertificateSigningRequest]{
+			Resets: []string{"spec"}, StatusResets: []string{"status.conditions"},
 			Resource: "certificatesigningrequests", Singular: "certificatesigningrequest", ShortNames: []string{"csr"}, Cluster: true, Status: true,
 			List:             func() runtime.Object { return &certificatesv1.CertificateSigningRequestList{} },
 			PrepareForCreate: certificates.PrepareCertificateSigningRequestForCreate, PrepareForUpdate: certificates.PrepareCertificateSigningRequestForUpdate,
@@ -227,7 +235,8 @@ func smallGroupRows() []*Resource {
 		}.in(certificatesv1.SchemeGroupVersion, "CertificateSigningRequest"),
 		Kind[coordinationv1.Lease]{
 			Resource: "leases", Singular: "lease", CreateOnUpdate: true, NeedsResourceVersion: true,
-			List:     func() runtime.Object { return &coordinationv1.LeaseList{} },
+			List:             func() runtime.Object { return &coordinationv1.LeaseList{} },
+			PrepareForCreate: coordination.PrepareLeaseForCreate, PrepareForUpdate: coordination.PrepareLeaseForUpdate,
 			Validate: coordination.ValidateLease, ValidateUpdate: coordination.ValidateLeaseUpdate,
 		}.in(coordinationv1.SchemeGroupVersion, "Lease"),
 		Kind[discoveryv1.EndpointSlice]{
@@ -249,6 +258,7 @@ func smallGroupRows() []*Resource {
 			Validate: policy.ValidatePodDisruptionBudget, ValidateUpdate: policy.ValidatePodDisruptionBudgetUpdate, ValidateStatusUpdate: policy.ValidatePodDisruptionBudgetStatusUpdate,
 		}.in(policyv1.SchemeGroupVersion, "PodDisruptionBudget"),
 		Kind[schedulingv1.PriorityClass]{
+			Changed:  func(_, _ *schedulingv1.PriorityClass) bool { return false }, // the generation is that of its birth
 			Resource: "priorityclasses", Singular: "priorityclass", ShortNames: []string{"pc"}, Cluster: true, Generation: true,
 			List:        func() runtime.Object { return &schedulingv1.PriorityClassList{} },
 			SetDefaults: scheduling.SetDefaultsPriorityClass, Validate: scheduling.ValidatePriorityClass, ValidateUpdate: scheduling.ValidatePriorityClassUpdate,

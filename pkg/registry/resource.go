@@ -50,6 +50,21 @@ type Kind[T any] struct {
 	// Generation says that metadata.generation counts changes of the spec, or what Changed says is a change.
 	Generation bool
 	Changed    func(new, old *T) bool
+	// Resets is what besides the status an update leaves alone, as paths; PrepareForUpdate puts it back.
+	Resets []string
+	// StatusResets is what besides the spec a write of the status leaves alone, as paths. "metadata" is all of it that a client may set.
+	StatusResets []string
+	// DeleteWarning is said to clients that delete and do not say what becomes of dependents.
+	DeleteWarning string
+	// AlsoServed are the other versions that the kind is served in.
+	AlsoServed []schema.GroupVersion
+	// ReturnDeleted answers a delete with the object that is gone, not with a Status.
+	ReturnDeleted bool
+	// NoGC says that the kind is too short-lived for the garbage collector: policies of deletion do nothing.
+	NoGC bool
+	// UnknownField is how a selector by a field that is none of Fields is refused, with a verb for the field; the words of most kinds that have
+	// Fields where it is empty.
+	UnknownField string
 	// CreateOnUpdate lets a PUT create the object.
 	CreateOnUpdate bool
 	// NeedsResourceVersion refuses updates that carry no resourceVersion.
@@ -93,6 +108,11 @@ type Resource struct {
 	gracePeriod          func(runtime.Object, *metav1.DeleteOptions) int64
 	held                 func(runtime.Object) bool
 	gcPolicy             rest.GarbageCollectionPolicy
+	resets, statusResets []string
+	deleteWarning        string
+	alsoServed           []schema.GroupVersion
+	returnDeleted        bool
+	unknownField         string
 	ttl                  uint64
 }
 
@@ -130,6 +150,7 @@ func (k Kind[T]) in(gv schema.GroupVersion, name string) *Resource {
 		setDefaults: one(k.SetDefaults), prepareForCreate: one(k.PrepareForCreate),
 		validateUpdate: errs(k.ValidateUpdate), validateStatusUpdate: errs(k.ValidateStatusUpdate),
 		ttl: k.TTL, gcPolicy: rest.DeleteDependents,
+		resets: k.Resets, statusResets: k.StatusResets, deleteWarning: k.DeleteWarning, alsoServed: k.AlsoServed, returnDeleted: k.ReturnDeleted, unknownField: k.UnknownField,
 	}
 	said := func(f func(new, old *T) []string) func(obj, old runtime.Object) []string {
 		if f == nil {
@@ -147,8 +168,11 @@ func (k Kind[T]) in(gv schema.GroupVersion, name string) *Resource {
 	if k.Changed != nil {
 		r.changed = func(obj, old runtime.Object) bool { return k.Changed(typed(obj), typed(old)) }
 	}
-	if k.Orphan {
+	switch {
+	case k.Orphan:
 		r.gcPolicy = rest.OrphanDependents
+	case k.NoGC:
+		r.gcPolicy = rest.Unsupported
 	}
 	if k.Validate != nil {
 		r.validate = func(obj runtime.Object) field.ErrorList { return k.Validate(typed(obj)) }

@@ -80,20 +80,17 @@ func (r *scaleREST) Get(ctx context.Context, name string, options *metav1.GetOpt
 	return r.scale(obj)
 }
 
-// scale is the Scale of obj; it carries obj's identity, so that its resourceVersion is a precondition for obj.
+// scale is the Scale of obj; it carries obj's identity, so that its resourceVersion is a precondition for obj. Who manages the size is told
+// to those that change it (scaleUpdate), not to clients.
 func (r *scaleREST) scale(obj runtime.Object) (*autoscalingv1.Scale, error) {
 	size, err := scaleOf(obj)
 	if err != nil {
 		return nil, err
 	}
 	m := obj.(metav1.Object)
-	entries, err := r.handler(m).ToSubresource()
-	if err != nil {
-		return nil, err
-	}
 	return &autoscalingv1.Scale{
 		ObjectMeta: metav1.ObjectMeta{Name: m.GetName(), Namespace: m.GetNamespace(), UID: m.GetUID(), ResourceVersion: m.GetResourceVersion(),
-			CreationTimestamp: m.GetCreationTimestamp(), ManagedFields: entries},
+			CreationTimestamp: m.GetCreationTimestamp()},
 		Spec:   autoscalingv1.ScaleSpec{Replicas: size.replicas},
 		Status: autoscalingv1.ScaleStatus{Replicas: size.current, Selector: size.selector},
 	}, nil
@@ -143,6 +140,9 @@ func (u *scaleUpdate) Preconditions() *metav1.Preconditions { return u.info.Prec
 func (u *scaleUpdate) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
 	was, err := u.scales.scale(old)
 	if err != nil {
+		return nil, err
+	}
+	if was.ManagedFields, err = u.scales.handler(old.(metav1.Object)).ToSubresource(); err != nil {
 		return nil, err
 	}
 	updated, err := u.info.UpdatedObject(ctx, was)

@@ -128,7 +128,10 @@ func (r *Resource) fieldLabel() runtime.FieldLabelConversionFunc {
 		if known[label] {
 			return label, value, nil
 		}
-		if r.fields != nil { // the library's error would say that there are no fields but the name and the namespace
+		switch {
+		case r.unknownField != "":
+			return "", "", fmt.Errorf(r.unknownField, label)
+		case r.fields != nil: // the library's error would say that there are no fields but the name and the namespace
 			return "", "", fmt.Errorf("field label not supported: %s", label)
 		}
 		return runtime.DefaultMetaV1FieldSelectorConversion(label, value)

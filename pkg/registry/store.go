@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/names"
+	"k8s.io/apiserver/pkg/warning"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/hivemind-project/hivemind/pkg/registry/table"
@@ -40,6 +42,7 @@ func newStore(typer runtime.ObjectTyper, row *Resource, options generic.RESTOpti
 		UpdateStrategy:            base,
 		DeleteStrategy:            base,
 		ResetFieldsStrategy:       base,
+		ReturnDeletedObject:       row.returnDeleted,
 		TableConvertor:            table.For(schema.GroupKind{Group: row.GroupVersion.Group, Kind: row.Kind}),
 	}
 	if row.gracePeriod != nil {
@@ -58,7 +61,41 @@ func newStore(typer runtime.ObjectTyper, row *Resource, options generic.RESTOpti
 	if err != nil {
 		return nil, fmt.Errorf("make the store of %s: %w", row.GroupResource(), err)
 	}
+	store.StorageVersioner = row.GroupVersion // from which discovery makes the hash of the storage version
 	return &Store{Store: store, row: row}, nil
+}
+
+// List is the generic store's, but for what items say of their kind: the list says it for all, as kube-apiserver's lists do.
+func (s *Store) List(ctx context.Context, options *metainternalversion.ListOptions) (runtime.Object, error) {
+	return untyped(s.Store.List(ctx, options))
+}
+
+// Delete is the generic store's; it says what becomes of dependents where the client does not.
+func (s *Store) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	s.warnOfDependents(ctx, options)
+	return s.Store.Delete(ctx, name, validate, options)
+}
+
+func (s *Store) warnOfDependents(ctx context.Context, options *metav1.DeleteOptions) {
+	if s.row.deleteWarning != "" && options != nil && options.PropagationPolicy == nil && options.OrphanDependents == nil { //nolint:staticcheck // clients still send it
+		warning.AddWarning(ctx, "", s.row.deleteWarning)
+	}
+}
+
+// DeleteCollection is the generic store's; it answers with what was deleted, as List does.
+func (s *Store) DeleteCollection(ctx context.Context, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions, which *metainternalversion.ListOptions) (runtime.Object, error) {
+	s.warnOfDependents(ctx, options)
+	return untyped(s.Store.DeleteCollection(ctx, validate, options, which))
+}
+
+func untyped(list runtime.Object, err error) (runtime.Object, error) {
+	if err != nil {
+		return nil, err
+	}
+	return list, meta.EachListItem(list, func(item runtime.Object) error {
+		item.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+		return nil
+	})
 }
 
 // attributes is what label and field selectors see of an object.

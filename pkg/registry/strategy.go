@@ -5,6 +5,7 @@ package registry
 import (
 	"context"
 	"reflect"
+	"strings"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -93,13 +94,24 @@ func (s strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 	if !s.row.status {
 		return nil
 	}
-	return s.resetPath("status")
+	return s.reset(append([]string{"status"}, s.row.resets...)...)
 }
 
-func (s strategy) resetPath(name string) map[fieldpath.APIVersion]*fieldpath.Set {
-	return map[fieldpath.APIVersion]*fieldpath.Set{
-		fieldpath.APIVersion(s.row.GroupVersion.String()): fieldpath.NewSet(fieldpath.MakePathOrDie(name)),
+// reset is a set of paths, such as metadata.labels, in each version that the kind is served in.
+func (s strategy) reset(paths ...string) map[fieldpath.APIVersion]*fieldpath.Set {
+	set := fieldpath.NewSet()
+	for _, path := range paths {
+		var parts []any
+		for part := range strings.SplitSeq(path, ".") {
+			parts = append(parts, part)
+		}
+		set.Insert(fieldpath.MakePathOrDie(parts...))
 	}
+	out := map[fieldpath.APIVersion]*fieldpath.Set{fieldpath.APIVersion(s.row.GroupVersion.String()): set}
+	for _, gv := range s.row.alsoServed {
+		out[fieldpath.APIVersion(gv.String())] = set
+	}
+	return out
 }
 
 // gracefulStrategy is for kinds that end gradually.
@@ -124,10 +136,18 @@ func (s statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Obj
 	reflect.ValueOf(obj).Elem().Set(reflect.ValueOf(kept).Elem())
 
 	meta, was := obj.(metav1.Object), old.(metav1.Object)
-	meta.SetDeletionTimestamp(was.GetDeletionTimestamp())
-	meta.SetDeletionGracePeriodSeconds(was.GetDeletionGracePeriodSeconds())
-	meta.SetOwnerReferences(was.GetOwnerReferences())
-	meta.SetGeneration(was.GetGeneration())
+	for _, path := range s.row.statusResets {
+		switch path {
+		case "metadata":
+			metav1.ResetObjectMetaForStatus(meta, was)
+		case "metadata.labels":
+			meta.SetLabels(was.GetLabels())
+		case "metadata.ownerReferences":
+			meta.SetOwnerReferences(was.GetOwnerReferences())
+		case "metadata.deletionTimestamp":
+			meta.SetDeletionTimestamp(was.GetDeletionTimestamp())
+		}
+	}
 	if s.row.prepareForStatus != nil {
 		s.row.prepareForStatus(obj, old)
 	}
@@ -148,7 +168,7 @@ func (s statusStrategy) WarningsOnUpdate(_ context.Context, obj, old runtime.Obj
 }
 
 func (s statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
-	return s.resetPath("spec")
+	return s.reset(append([]string{"spec"}, s.row.statusResets...)...)
 }
 
 // part is a field of the object that obj points to.

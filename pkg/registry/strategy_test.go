@@ -3,13 +3,18 @@
 package registry
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	appsv1 "k8s.io/api/apps/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
 func TestSpecChanged(t *testing.T) {
@@ -33,20 +38,41 @@ func TestSpecChanged(t *testing.T) {
 	}
 }
 
-// An update of the status changes nothing else, whatever the request says.
+// An update of the status leaves the spec alone, and of the metadata what the row says.
 func TestStatusUpdateKeepsTheRest(t *testing.T) {
-	row := Kind[appsv1.Deployment]{Status: true, Generation: true, List: func() runtime.Object { return &appsv1.DeploymentList{} }}.in(appsv1.SchemeGroupVersion, "Deployment")
-	was := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "d", Generation: 3}, Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](1)}}
-	now := &appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Name: "d", Generation: 9, Annotations: map[string]string{"revision": "1"}, OwnerReferences: []metav1.OwnerReference{{Name: "o"}}},
-		Spec:       appsv1.DeploymentSpec{Replicas: ptr.To[int32](5)}, Status: appsv1.DeploymentStatus{ReadyReplicas: 1},
-	}
-	statusStrategy{strategy{row: row}}.PrepareForUpdate(t.Context(), now, was)
-	if *now.Spec.Replicas != 1 || now.Generation != 3 || len(now.OwnerReferences) != 0 {
-		t.Errorf("a status update has changed %+v", now)
-	}
-	if now.Status.ReadyReplicas != 1 || now.Annotations["revision"] != "1" {
-		t.Errorf("a status update has lost %+v", now)
+	owners := []metav1.OwnerReference{{Name: "o"}}
+	for _, tt := range []struct {
+		resets []string
+		want   metav1.ObjectMeta
+	}{
+		{nil, metav1.ObjectMeta{Name: "d", Labels: map[string]string{"a": "now"}, Annotations: map[string]string{"revision": "1"}, OwnerReferences: owners}},
+		{[]string{"metadata.labels", "metadata.ownerReferences"}, metav1.ObjectMeta{Name: "d", Labels: map[string]string{"a": "was"}, Annotations: map[string]string{"revision": "1"}}},
+		{[]string{"metadata"}, metav1.ObjectMeta{Name: "d", Labels: map[string]string{"a": "was"}}},
+	} {
+		row := Kind[appsv1.Deployment]{Status: true, StatusResets: tt.resets, List: func() runtime.Object { return &appsv1.DeploymentList{} }}.in(appsv1.SchemeGroupVersion, "Deployment")
+		was := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "d", Labels: map[string]string{"a": "was"}}, Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](1)}}
+		now := &appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Name: "d", Labels: map[string]string{"a": "now"}, Annotations: map[string]string{"revision": "1"}, OwnerReferences: owners},
+			Spec:       appsv1.DeploymentSpec{Replicas: ptr.To[int32](5)}, Status: appsv1.DeploymentStatus{ReadyReplicas: 1},
+		}
+		strategy := statusStrategy{strategy{row: row}}
+		strategy.PrepareForUpdate(t.Context(), now, was)
+		if *now.Spec.Replicas != 1 || now.Status.ReadyReplicas != 1 {
+			t.Errorf("resets %v: %+v", tt.resets, now)
+		}
+		if diff := cmp.Diff(tt.want, now.ObjectMeta, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("resets %v: metadata (-want +got):\n%s", tt.resets, diff)
+		}
+		reset := strategy.GetResetFields()["apps/v1"]
+		for _, path := range append([]string{"spec"}, tt.resets...) {
+			var parts []any
+			for part := range strings.SplitSeq(path, ".") {
+				parts = append(parts, part)
+			}
+			if !reset.Has(fieldpath.MakePathOrDie(parts...)) {
+				t.Errorf("resets %v: %s is not among %v", tt.resets, path, reset)
+			}
+		}
 	}
 }
 
@@ -70,5 +96,28 @@ func TestTableIsWhole(t *testing.T) {
 	}
 	if _, err := newScheme(rows()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestFieldLabels(t *testing.T) {
+	scheme, err := newScheme(rows())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ group, kind, label, want string }{
+		{"", "Pod", "spec.nodeName", ""},
+		{"", "Pod", "metadata.namespace", ""},
+		{"", "Node", "metadata.namespace", "field label not supported: metadata.namespace"},
+		{"", "ConfigMap", "data", `"data" is not a known field selector: only "metadata.name", "metadata.namespace"`},
+		{"apps", "ReplicaSet", "status.replicas", `"status.replicas" is not a known field selector: only "metadata.name", "metadata.namespace"`},
+		{"batch", "Job", "spec", `field label "spec" not supported for Job`},
+	} {
+		got := ""
+		if _, _, err := scheme.ConvertFieldLabel(schema.GroupVersionKind{Group: tt.group, Version: "v1", Kind: tt.kind}, tt.label, ""); err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%s by %s: %q, want %q", tt.kind, tt.label, got, tt.want)
+		}
 	}
 }

@@ -136,7 +136,7 @@ func TestGenerationStatusAndScale(t *testing.T) {
 		}
 		return d
 	}
-	if d := patch(types.MergePatchType, `{"metadata":{"annotations":{"a":"b"}},"status":{"replicas":9}}`); d.Generation != 1 || d.Status.Replicas == 9 {
+	if d := patch(types.MergePatchType, `{"metadata":{"labels":{"a":"b"}},"status":{"replicas":9}}`); d.Generation != 1 || d.Status.Replicas == 9 {
 		t.Errorf("after a change of metadata: generation %d, status %+v", d.Generation, d.Status)
 	}
 	if d := patch(types.StrategicMergePatchType, `{"spec":{"template":{"spec":{"containers":[{"name":"c","image":"j"}]}}}}`); d.Generation != 2 {

@@ -47,6 +47,8 @@ const (
 
 	// CompactionInterval is how long old revisions stay readable for watches and continued lists.
 	CompactionInterval = 5 * time.Minute
+	// BookmarkInterval is how often a quiet watch is told of the version it is at. It has to be well below CompactionInterval.
+	BookmarkInterval = time.Minute
 
 	// memberURL stands for this member in etcd's membership. Nothing listens there while the cluster has one server.
 	memberURL = "http://127.0.0.1:2380"
@@ -127,7 +129,7 @@ func Start(ctx context.Context, opts Options) (*Etcd, error) {
 		MaxRequestBytes:             maxRequestBytes,
 		WarningApplyDuration:        500 * time.Millisecond,
 		WarningUnaryRequestDuration: time.Second,
-		WatchProgressNotifyInterval: 10 * time.Minute,
+		WatchProgressNotifyInterval: BookmarkInterval,
 		DowngradeCheckTime:          time.Hour,
 		StrictReconfigCheck:         true,
 		BcryptCost:                  10, // of passwords that nobody has; etcd complains of none

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -136,6 +137,49 @@ func TestWatchSeesEveryChangeInOrder(t *testing.T) {
 }
 
 // The write-ahead log of a throw-away storage is in small files: more than fits into a few of them is there after a restart.
+// TestQuietWatchHearsOfTheTime: what else is written moves the version that a watch is at, where it asked for bookmarks.
+func TestQuietWatchHearsOfTheTime(t *testing.T) {
+	e := start(t, filepath.Join(t.TempDir(), "etcd"))
+	v3rpc.SetProgressReportInterval(100 * time.Millisecond) // as of the next stream; the next start sets it again
+	store, last := maps(t, e), &corev1.ConfigMap{}
+	create := func(key, name string) {
+		if err := store.Create(t.Context(), key+name, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, last, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create("/configmaps/quiet/", "first")
+	wanted := storage.Everything
+	wanted.AllowWatchBookmarks = true
+	w, err := store.Watch(t.Context(), "/configmaps/quiet/", storage.ListOptions{ResourceVersion: last.ResourceVersion, Predicate: wanted, Recursive: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	plain, err := store.Watch(t.Context(), "/configmaps/quiet/", storage.ListOptions{ResourceVersion: last.ResourceVersion, Predicate: storage.Everything, Recursive: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Stop()
+	create("/configmaps/busy/", "other")
+	timeout := time.After(30 * time.Second)
+	for seen := ""; seen != last.ResourceVersion; {
+		select {
+		case event := <-w.ResultChan():
+			object, ok := event.Object.(*corev1.ConfigMap)
+			if !ok || event.Type != watch.Bookmark {
+				t.Fatalf("a quiet watch has %v", event)
+			}
+			seen = object.ResourceVersion
+		case <-timeout:
+			t.Fatalf("no bookmark of version %s in 30 s, the last is of %q", last.ResourceVersion, seen)
+		}
+	}
+	create("/configmaps/quiet/", "second")
+	if event := <-plain.ResultChan(); event.Type != watch.Added {
+		t.Errorf("a watch that wants no bookmarks has %v", event)
+	}
+}
+
 func TestSmallSegmentsHoldMuch(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "etcd")
 	first := start(t, dir)

@@ -3,10 +3,12 @@
 package storage
 
 import (
+	"context"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/etcd3"
@@ -61,7 +63,17 @@ func (e *Etcd) decorate(
 	if err != nil {
 		return nil, nil, err
 	}
-	return store, sync.OnceFunc(store.Close), nil
+	return bookmarking{store}, sync.OnceFunc(store.Close), nil
+}
+
+// bookmarking sends who watches, and wants it, a bookmark every BookmarkInterval in which nothing else came, as Kubernetes' watch cache does. Without, the
+// last version that a watcher of a quiet resource knows would be forgotten before its watch times out, and it had to list anew each time.
+type bookmarking struct{ storage.Interface }
+
+// Watch implements storage.Interface.
+func (b bookmarking) Watch(ctx context.Context, key string, opts storage.ListOptions) (watch.Interface, error) {
+	opts.ProgressNotify = opts.Predicate.AllowWatchBookmarks
+	return b.Interface.Watch(ctx, key, opts)
 }
 
 // supported answers for the etcd in this process, which has no endpoint that the stock checker could ask.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -31,6 +33,32 @@ func podsOf(t *testing.T, client *kubernetes.Clientset, labels string) []corev1.
 		t.Fatal(err)
 	}
 	return list.Items
+}
+
+// untilRunning waits for pods to be there and run.
+func untilRunning(t *testing.T, client *kubernetes.Clientset, labels string, count int) []corev1.Pod {
+	t.Helper()
+	var pods []corev1.Pod
+	eventually(t, fmt.Sprintf("%d pods to run", count), func() (bool, error) {
+		pods = podsOf(t, client, labels)
+		running := 0
+		for _, pod := range pods {
+			if pod.Status.Phase == corev1.PodRunning {
+				running++
+			}
+		}
+		return running == count, fmt.Errorf("%d of %d run", running, len(pods))
+	})
+	return pods
+}
+
+// execURL is where a command in a pod is run.
+func execURL(client *kubernetes.Clientset, pod string, command ...string) *url.URL {
+	request := client.CoreV1().RESTClient().Post().Namespace("default").Resource("pods").Name(pod).SubResource("exec").Param("stdin", "true").Param("stdout", "true")
+	for _, word := range command {
+		request.Param("command", word)
+	}
+	return request.URL()
 }
 
 // rolledOut waits for all replicas of a Deployment to be new and available.
@@ -251,10 +279,7 @@ func TestLogsAndExecAnswer(t *testing.T) {
 	if _, err := client.CoreV1().Pods("default").Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the pod to run", func() (bool, error) {
-		p, err := client.CoreV1().Pods("default").Get(t.Context(), "p", metav1.GetOptions{})
-		return err == nil && p.Status.Phase == corev1.PodRunning, err
-	})
+	untilRunning(t, client, "", 1)
 	stream, err := client.CoreV1().Pods("default").GetLogs("p", &corev1.PodLogOptions{}).Stream(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -263,14 +288,12 @@ func TestLogsAndExecAnswer(t *testing.T) {
 	if text, err := io.ReadAll(stream); err != nil || len(text) == 0 {
 		t.Errorf("logs %q, %v", text, err)
 	}
-	url := client.CoreV1().RESTClient().Post().Namespace("default").Resource("pods").Name("p").SubResource("exec").
-		Param("command", "echo").Param("command", "hello").Param("stdout", "true").URL()
-	executor, err := remotecommand.NewSPDYExecutor(env.Config(), http.MethodPost, url)
+	executor, err := remotecommand.NewSPDYExecutor(env.Config(), http.MethodPost, execURL(client, "p", "echo", "hello"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := executor.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdout: &out}); err != nil || out.String() != "hello\n" {
+	if err := executor.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: strings.NewReader(""), Stdout: &out}); err != nil || out.String() != "hello\n" {
 		t.Errorf("exec printed %q, %v", out.String(), err)
 	}
 }

@@ -3,9 +3,12 @@
 package testenv
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -20,6 +23,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/remotecommand"
 )
 
 // patience is how long a test waits for what takes milliseconds.
@@ -42,8 +48,14 @@ var goroutineHeader = regexp.MustCompile(`^goroutine (\d+) \[`)
 func held(t *testing.T) holdings {
 	t.Helper()
 	h := holdings{goroutines: map[string]string{}}
-	stacks := make([]byte, 64<<20)
-	stacks = stacks[:runtime.Stack(stacks, true)]
+	stacks := make([]byte, 1<<20)
+	for n := runtime.Stack(stacks, true); ; n = runtime.Stack(stacks, true) {
+		if n < len(stacks) {
+			stacks = stacks[:n]
+			break
+		}
+		stacks = make([]byte, 2*n)
+	}
 	for stack := range strings.SplitSeq(string(stacks), "\n\n") {
 		if m := goroutineHeader.FindStringSubmatch(stack); m != nil && !staying(stack) {
 			h.goroutines[m[1]] = stack
@@ -98,8 +110,7 @@ func nothingLeft(t *testing.T, before holdings) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines and files are left:\n\n%s", len(left), strings.Join(left, "\n\n"))
 		}
-		runtime.Gosched()
-		time.Sleep(time.Millisecond)
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
@@ -115,8 +126,9 @@ func heap() uint64 {
 
 func mebibytes(n uint64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
-// useAndStop starts a cluster, has it do some of everything, and stops it while clients still watch.
-func useAndStop(t *testing.T) {
+// useAndStop starts a cluster, has it do some of everything, and stops it while clients still watch and, with streams, have a terminal
+// open, which client-go takes a second to get over.
+func useAndStop(t *testing.T, streams bool) {
 	t.Helper()
 	env, err := New(Options{CRDs: CRDs{Objects: []*apiextensionsv1.CustomResourceDefinition{widgets()}}})
 	if err != nil {
@@ -130,11 +142,7 @@ func useAndStop(t *testing.T) {
 	follow.Apps().V1().Deployments().Informer()
 	defer follow.Shutdown()
 	defer cancel()
-	defer func() {
-		if err := env.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	defer env.Stop() // where something fails before it is to stop
 	follow.StartWithContext(ctx)
 	if err := follow.WaitForCacheSyncWithContext(ctx).AsError(); err != nil {
 		t.Fatal(err)
@@ -158,6 +166,13 @@ func useAndStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-watch.ResultChan()
+	pods := untilRunning(t, client, "app=web", 3)
+	terminal := make(chan error, 1)
+	if streams {
+		openStreams(ctx, t, client, config, pods, terminal)
+	} else {
+		close(terminal)
+	}
 	doomed, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "doomed"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -165,19 +180,53 @@ func useAndStop(t *testing.T) {
 	if err := client.CoreV1().Namespaces().Delete(ctx, doomed.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	if err := env.Stop(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-terminal:
+	case <-time.After(patience):
+		t.Error("a terminal outlives its cluster")
+	}
+}
+
+// openStreams follows a log and opens a terminal, which nobody ends but the cluster.
+func openStreams(ctx context.Context, t *testing.T, client *kubernetes.Clientset, config *rest.Config, pods []corev1.Pod, ended chan<- error) {
+	t.Helper()
+	log, err := client.CoreV1().Pods("default").GetLogs(pods[0].Name, &corev1.PodLogOptions{Follow: true}).Stream(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	executor, err := remotecommand.NewSPDYExecutor(config, http.MethodPost, execURL(client, pods[1].Name, "cat"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	input, typing := io.Pipe()
+	echo, printing := io.Pipe()
+	t.Cleanup(func() { typing.Close() })
+	go func() {
+		ended <- executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: input, Stdout: printing})
+		typing.Close()
+		printing.Close()
+	}()
+	fmt.Fprintln(typing, "are you there?")
+	if line, err := bufio.NewReader(echo).ReadString('\n'); err != nil || line != "are you there?\n" {
+		t.Fatalf("cat says %q, %v", line, err)
+	}
 }
 
 // What a cluster takes while it runs it has given back when it has stopped, whatever it was doing: goroutines, files and ports, and
 // memory. A cluster that is still referred to takes some 8 MiB.
 func TestNothingIsLeft(t *testing.T) {
 	before := held(t)
-	for range 3 { // what is made once in a process (metrics, codecs) is there afterwards
-		useAndStop(t)
+	for i := range 3 { // what is made once in a process (metrics, codecs) is there afterwards
+		useAndStop(t, i == 0)
 		nothingLeft(t, before)
 	}
 	first := heap()
-	for range 20 {
-		useAndStop(t)
+	for i := range 20 {
+		useAndStop(t, i%10 == 0)
 		nothingLeft(t, before)
 	}
 	// HTTP transports keep what they know of a connection, some 40 KiB, until it would have been idle for long.
@@ -192,7 +241,7 @@ func TestNothingIsLeft(t *testing.T) {
 
 // A start that is interrupted anywhere leaves no more than one that went well.
 func TestNothingIsLeftOfAStartThatFails(t *testing.T) {
-	useAndStop(t)
+	useAndStop(t, false)
 	before := held(t)
 	failed := 0
 	for timeout := time.Millisecond; ; timeout += timeout / 4 {

@@ -69,11 +69,6 @@ func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (st
 	return c.run(ctx, strings.NewReader(stdin), "kubectl", args...)
 }
 
-// Helm runs helm with the cluster's kubeconfig.
-func (c *Cluster) Helm(ctx context.Context, args ...string) (string, error) {
-	return c.run(ctx, nil, "helm", args...)
-}
-
 // Command is a command with the cluster's environment, for those that go on in the background.
 func (c *Cluster) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.find(name), args...)

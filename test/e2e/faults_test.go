@@ -179,3 +179,17 @@ func (s *suite) kill(t *testing.T, programs ...string) {
 		t.Fatalf("not all of %v run: %+v", programs, status)
 	}
 }
+
+// containers are the ids of a Deployment's containers with how often each was restarted.
+func (s *suite) containers(t *testing.T, app string) map[string]string {
+	t.Helper()
+	out := s.kubectl(t, "get", "pods", "-l", "app="+app, "-o",
+		`jsonpath={range .items[*]}{.metadata.name}{" "}{.status.containerStatuses[0].containerID}{" "}{.status.containerStatuses[0].restartCount}{"\n"}{end}`)
+	ids := map[string]string{}
+	for line := range strings.Lines(out) {
+		if fields := strings.Fields(line); len(fields) == 3 {
+			ids[fields[0]] = fmt.Sprintf("%s, %s restarts", fields[1], fields[2])
+		}
+	}
+	return ids
+}

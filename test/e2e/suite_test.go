@@ -48,12 +48,10 @@ func TestCluster(t *testing.T) {
 	}{
 		{"up", s.up, true},
 		{"guestbook", s.guestbook, true},
-		{"kubectl", s.kubectlVerbs, false},
 		{"network", s.network, false},
 		{"private image", s.privateImage, false},
 		{"bad pods", s.badPods, false},
 		{"container killed", s.containerKilled, false},
-		{"helm", s.helmVerbs, false},
 		{"another cluster beside it", s.beside, false},
 		{"damaged file", s.damagedFile, false},
 		{"full disk", s.fullDisk, false},

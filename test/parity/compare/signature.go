@@ -31,6 +31,12 @@ var (
 // Signature is the difference's.
 func (d Difference) Signature() Signature {
 	path := pattern(d.Path)
+	// Some errors end in what two objects differ in, line by line.
+	s, _, ok1 := strings.Cut(d.Stock, "@@ -")
+	h, _, ok2 := strings.Cut(d.Hivemind, "@@ -")
+	if ok1 && ok2 && s == h {
+		return Signature{d.Aspect, path, form(d.Aspect, s) + "@@ …", "the same, with the lines of other Go types"}
+	}
 	stock, hivemind := form(d.Aspect, d.Stock), form(d.Aspect, d.Hivemind)
 	if stock == hivemind {
 		stock, hivemind = apart(d.Stock, d.Hivemind) // the particular is what differs
