@@ -14,6 +14,10 @@ import (
 	"github.com/hivemind-project/hivemind/apis/core"
 )
 
+// DeleteWarning is for whoever deletes Jobs and does not say what becomes of their pods.
+const DeleteWarning = "child pods are preserved by default when jobs are deleted; " +
+	"set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning"
+
 // WarningsJob returns what is to be said about a job.
 func WarningsJob(j, before *batchv1.Job) []string {
 	var w check.Warnings

@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -31,8 +30,8 @@ const legacySigner = "kubernetes.io/legacy-unknown"
 const shortestSeconds = 600
 
 var usages = []certificatesv1.KeyUsage{
-	certificatesv1.UsageAny, certificatesv1.UsageCRLSign, certificatesv1.UsageCertSign, certificatesv1.UsageClientAuth, certificatesv1.UsageCodeSigning,
-	certificatesv1.UsageContentCommitment, certificatesv1.UsageDataEncipherment, certificatesv1.UsageDecipherOnly, certificatesv1.UsageDigitalSignature,
+	certificatesv1.UsageAny, certificatesv1.UsageCertSign, certificatesv1.UsageClientAuth, certificatesv1.UsageCodeSigning,
+	certificatesv1.UsageContentCommitment, certificatesv1.UsageCRLSign, certificatesv1.UsageDataEncipherment, certificatesv1.UsageDecipherOnly, certificatesv1.UsageDigitalSignature,
 	certificatesv1.UsageEmailProtection, certificatesv1.UsageEncipherOnly, certificatesv1.UsageIPsecEndSystem, certificatesv1.UsageIPsecTunnel,
 	certificatesv1.UsageIPsecUser, certificatesv1.UsageKeyAgreement, certificatesv1.UsageKeyEncipherment, certificatesv1.UsageMicrosoftSGC,
 	certificatesv1.UsageNetscapeSGC, certificatesv1.UsageOCSPSigning, certificatesv1.UsageSMIME, certificatesv1.UsageServerAuth, certificatesv1.UsageSigning,
@@ -318,7 +317,7 @@ func validateUpdate(csr, before *certificatesv1.CertificateSigningRequest, appro
 		case len(is) > len(was):
 			l.Forbidden(p, fmt.Sprintf("updates may not add a condition of type %q", kind))
 		case !equality.Semantic.DeepEqual(was, is):
-			l.Forbidden(p, fmt.Sprintf("updates may not modify a condition of type %q\n%v", kind, diff.Diff(was, is)))
+			l.Forbidden(p, fmt.Sprintf("updates may not modify a condition of type %q\n%v", kind, check.Difference(was, is)))
 		}
 	}
 	if !bytes.Equal(csr.Status.Certificate, before.Status.Certificate) {

@@ -12,7 +12,12 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/diff"
 )
+
+// Difference tells in what two values differ, line by line, in the form in which kube-apiserver shows them.
+func Difference(before, after any) string { return diff.Diff(shown(before), shown(after)) }
 
 // shown returns value in a form that is printed as kube-apiserver prints it.
 func shown(value any) any {

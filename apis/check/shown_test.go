@@ -3,6 +3,7 @@
 package check
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,5 +40,16 @@ func TestShown(t *testing.T) {
 				t.Errorf("error = %s, want %s", got, want)
 			}
 		})
+	}
+}
+
+func TestDifference(t *testing.T) {
+	before := corev1.PersistentVolumeClaimSpec{VolumeName: "a"}
+	after := corev1.PersistentVolumeClaimSpec{VolumeName: "b"}
+	got := Difference(before, after)
+	for _, want := range []string{`- "VolumeName": "a"`, `+ "VolumeName": "b"`, `  "StorageClassName": null`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("lacks %q:\n%s", want, got)
+		}
 	}
 }

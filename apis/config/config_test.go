@@ -167,6 +167,47 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+func TestValidateSimulated(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Config)
+		want   string // "" for valid
+	}{
+		"as it is":                 {func(*Config) {}, ""},
+		"a thousand nodes":         {func(c *Config) { c.Nodes = new(1000) }, ""},
+		"no nodes":                 {func(c *Config) { c.Nodes = new(0) }, ""},
+		"less than no nodes":       {func(c *Config) { c.Nodes = new(-1) }, "nodes: Invalid value: -1"},
+		"more nodes than ranges":   {func(c *Config) { c.Nodes, c.Network.PodCIDR = new(300), "10.42.0.0/16" }, "has addresses for 256 nodes, a /24 each"},
+		"nodes of many pods":       {func(c *Config) { c.Nodes, c.Node.MaxPods, c.Network.PodCIDR = new(65), 1000, "10.42.0.0/16" }, "has addresses for 64 nodes, a /22 each"},
+		"names too long":           {func(c *Config) { c.Nodes, c.Node.Name = new(11), strings.Repeat("a", 61) }, "more than 63 characters"},
+		"nodes without simulation": {func(c *Config) { c.Runtime, c.Nodes, c.Simulated = RuntimeContainerd, new(3), Simulated{} }, "add runtime: simulated"},
+		"settings without it":      {func(c *Config) { c.Runtime, c.Nodes = RuntimeContainerd, nil }, "simulated: Forbidden"},
+		"delays":                   {func(c *Config) { c.Simulated.PullDelay, c.Simulated.StartDelay = "1.5s", "0s" }, ""},
+		"delay without a unit":     {func(c *Config) { c.Simulated.PullDelay = "5" }, "simulated.pullDelay"},
+		"delay into the past":      {func(c *Config) { c.Simulated.StartDelay = "-1s" }, "simulated.startDelay"},
+		"no CPU":                   {func(c *Config) { c.Simulated.CPU = "0" }, "simulated.cpu"},
+		"not a quantity":           {func(c *Config) { c.Simulated.Memory = "much" }, "simulated.memory"},
+		"less than no zones":       {func(c *Config) { c.Simulated.Zones = -1 }, "simulated.zones"},
+		"one port for both":        {func(c *Config) { c.API.Port = c.Node.KubeletPort }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := &Config{Runtime: RuntimeSimulated}
+			SetDefaults(cfg)
+			c.change(cfg)
+			errs := Validate(cfg)
+			if (c.want == "") != (len(errs) == 0) || (c.want != "" && (len(errs) != 1 || !strings.Contains(errs[0].Error(), c.want))) {
+				t.Errorf("errors %v, want one with %q", errs, c.want)
+			}
+		})
+	}
+}
+
+func TestNodeNames(t *testing.T) {
+	c := &Config{Node: Node{Name: "host"}}
+	if got := c.NodeName(0) + " " + c.NodeName(1) + " " + c.NodeName(12); got != "host host-1 host-12" {
+		t.Errorf("nodes are called %s", got)
+	}
+}
+
 func TestNearest(t *testing.T) {
 	known := []string{"api.port", "api.extraSANs", "network.podCIDR", "node.maxPods"}
 	for name, want := range map[string]string{

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -165,7 +164,7 @@ func ValidatePersistentVolumeClaimUpdate(pvc, before *corev1.PersistentVolumeCla
 	}
 	if !equality.Semantic.DeepEqual(now, older) {
 		l.Forbidden(p, fmt.Sprintf("spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n%v",
-			diff.Diff(older, now)))
+			check.Difference(older, now)))
 	}
 	size, olderSize := pvc.Spec.Resources.Requests[storage], before.Spec.Resources.Requests[storage]
 	if capacity := before.Status.Capacity[storage]; size.Cmp(olderSize) < 0 && size.Cmp(capacity) <= 0 {

@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/hivemind-project/hivemind/apis/check"
@@ -58,7 +57,7 @@ func ValidatePersistentVolumeUpdate(pv, before *corev1.PersistentVolume) field.E
 	}
 	if !equality.Semantic.DeepEqual(source, before.Spec.PersistentVolumeSource) {
 		l.Forbidden(p.Child("persistentvolumesource"), fmt.Sprintf("spec.persistentvolumesource is immutable after creation\n%v",
-			diff.Diff(before.Spec.PersistentVolumeSource, source)))
+			check.Difference(before.Spec.PersistentVolumeSource, source)))
 	}
 	l.Add(check.Immutable(field.NewPath("volumeMode"), pv.Spec.VolumeMode, before.Spec.VolumeMode))
 	if before.Spec.NodeAffinity != nil && !equality.Semantic.DeepEqual(withStableLabels(before.Spec.NodeAffinity, pv.Spec.NodeAffinity), pv.Spec.NodeAffinity) {

@@ -19,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -233,7 +232,7 @@ func validatePodSpecUpdate(p *field.Path, spec, before *corev1.PodSpec) field.Er
 			"`spec.activeDeadlineSeconds`",
 			"`spec.tolerations` (only additions to existing tolerations)",
 			"`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
-		}, ","), diff.Diff(before, rest)))
+		}, ","), check.Difference(before, rest)))
 	}
 	return l.Errors()
 }

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/hivemind-project/hivemind/apis/check"
@@ -46,7 +45,7 @@ func ValidatePodEphemeralContainersUpdate(pod, before *corev1.Pod) field.ErrorLi
 		if c, ok := now[older.Name]; !ok {
 			l.Forbidden(p, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", older.Name))
 		} else if !equality.Semantic.DeepEqual(older, *c) {
-			l.Forbidden(p, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", older.Name, diff.Diff(older, *c)))
+			l.Forbidden(p, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", older.Name, check.Difference(older, *c)))
 		}
 	}
 	return l.Errors()

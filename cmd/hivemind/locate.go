@@ -29,7 +29,7 @@ type cluster struct {
 	*apiconfig.Config
 	pid     int            // of hivemindd; 0 where it does not run
 	status  *daemon.Status // nil where nothing was ever started since boot
-	unnamed string         // the data directory of the cluster that is meant where none is named
+	environ []string
 }
 
 // findCluster says what there is of the cluster that cmd points to.
@@ -53,12 +53,15 @@ func lookAt(con *console, cfg *apiconfig.Config) (*cluster, error) {
 	if status != nil && pid != 0 && status.PID != pid {
 		status = nil // of an earlier run
 	}
-	return &cluster{Config: cfg, pid: pid, status: status, unnamed: config.DefaultDataDir(con.environ)}, nil
+	return &cluster{Config: cfg, pid: pid, status: status, environ: con.environ}, nil
 }
+
+// unnamed says whether this is the cluster that is meant where none is named.
+func (c *cluster) unnamed() bool { return c.DataDir == config.DefaultDataDir(c.environ) }
 
 // again is how a person names this cluster in another command.
 func (c *cluster) again(verb string) string {
-	if c.DataDir == c.unnamed {
+	if c.unnamed() {
 		return "hivemind " + verb
 	}
 	return "hivemind " + verb + " --data-dir " + c.DataDir

@@ -23,6 +23,7 @@ type statusReport struct {
 	Version    string    `json:"version,omitempty"`
 	DataDir    string    `json:"dataDir"`
 	Node       string    `json:"node,omitempty"`
+	Nodes      *int      `json:"nodes,omitempty"` // of the simulated runtime
 	Roles      []string  `json:"roles,omitempty"`
 	Runtime    string    `json:"runtime,omitempty"`
 	API        string    `json:"api,omitempty"`
@@ -104,6 +105,7 @@ func reportOf(c *cluster) statusReport {
 		r.Error = s.Error
 		if r.Running {
 			r.Ready, r.Version, r.Node, r.Roles, r.Runtime = s.Ready, s.Version, s.Node, s.Roles, s.Runtime
+			r.Nodes = s.Nodes
 			r.API, r.DNS, r.PodCIDR, r.Services, r.Kubeconfig, r.Started = s.API, s.DNS, s.PodCIDR, s.Services, s.Kubeconfig, s.Started
 			for _, component := range s.Components {
 				r.Components = append(r.Components, componentReport{component.Name, component.Took.Seconds(), component.Since})
@@ -165,6 +167,9 @@ func printStatus(con *console, r statusReport, wide bool) error {
 	}
 	row("Error", r.Error)
 	row("Node", r.Node)
+	if r.Nodes != nil {
+		row("Nodes", fmt.Sprintf("%d, simulated", *r.Nodes))
+	}
 	row("Roles", strings.Join(r.Roles, ","))
 	row("API", r.API)
 	row("Data", r.DataDir)

@@ -192,7 +192,7 @@ func welcome(con *console, c *cluster, took time.Duration, opts upOptions) error
 		s = *now.status
 	}
 	if took > 0 {
-		fmt.Fprintf(con.out, "Ready in %s: node %s", seconds(took), s.Node)
+		fmt.Fprintf(con.out, "Ready in %s: %s", seconds(took), nodesOf(s))
 		if s.API != "" {
 			fmt.Fprintf(con.out, ", API %s", s.API)
 		}
@@ -212,6 +212,19 @@ func welcome(con *console, c *cluster, took time.Duration, opts upOptions) error
 	return nil
 }
 
+// nodesOf names the nodes of this machine.
+func nodesOf(s daemon.Status) string {
+	switch {
+	case s.Nodes == nil:
+		return "node " + s.Node
+	case *s.Nodes == 0:
+		return "no nodes"
+	case *s.Nodes == 1:
+		return "simulated node " + s.Node
+	}
+	return fmt.Sprintf("%d simulated nodes, %s to %s-%d", *s.Nodes, s.Node, s.Node, *s.Nodes-1)
+}
+
 // printNext lists commands and what they do.
 func printNext(con *console, commands [][2]string) {
 	width := 0
@@ -226,7 +239,7 @@ func printNext(con *console, commands [][2]string) {
 
 // kubectl is how a person calls kubectl for this cluster.
 func (c *cluster) kubectl(args string) string {
-	if c.DataDir == c.unnamed {
+	if c.unnamed() {
 		return "hivemind kubectl " + args
 	}
 	return "hivemind --data-dir " + c.DataDir + " kubectl " + args

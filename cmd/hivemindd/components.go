@@ -27,9 +27,12 @@ func components(cfg *apiconfig.Config, opts options, failed func(error)) ([]comp
 		return parts, nil
 	}
 	if cfg.Runtime == apiconfig.RuntimeSimulated {
-		a := simulation.NewSimulated(cfg, simulation.SimulatedOptions{Upstream: func() (simulation.SimulatedUpstream, error) {
+		a := simulation.New(cfg, simulation.Options{Upstream: func() (simulation.Upstream, error) {
 			ids := s.Identities()
-			return simulation.SimulatedUpstream{Client: s.NodeClient, Informers: s.Informers(), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
+			return simulation.Upstream{
+				Client: s.NodeClient, Controller: s.ControllerClient("node-controller"), Informers: s.Informers(),
+				Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert,
+			}, nil
 		}})
 		s.DialNodes(a.Dial)
 		return append(parts, a.Components()...), nil

@@ -20,6 +20,9 @@ func statusOf(cfg *apiconfig.Config, opts options) daemon.Status {
 		DataDir: cfg.DataDir, RunDir: cfg.RunDir(), PodCIDR: cfg.Network.PodCIDR, Services: cfg.Network.ServiceCIDR,
 		DNS: cfg.Network.ClusterDNS, LogFile: opts.logFile, BinDir: opts.binDir,
 	}
+	if cfg.Runtime == apiconfig.RuntimeSimulated && slices.Contains(cfg.Roles, apiconfig.RoleAgent) {
+		s.Nodes = cfg.Nodes
+	}
 	if slices.Contains(cfg.Roles, apiconfig.RoleServer) {
 		s.API = "https://" + net.JoinHostPort(cfg.Node.IP, strconv.Itoa(cfg.API.Port))
 		s.Kubeconfig = cfg.AdminKubeconfig()

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,8 +40,8 @@ const (
 	syncTimeout = 30 * time.Second
 	// absentSize is how many owners are remembered not to exist.
 	absentSize = 500
-	// unknownKind is how long an object waits whose owner is of a kind that is not served, perhaps not yet.
-	unknownKind = 10 * time.Second
+	// unknownKind is how long an object waits whose owner is of a kind that is not served, unless that is found to be served meanwhile.
+	unknownKind = time.Minute
 )
 
 // Informers are the shared informers of built-in types.
@@ -60,6 +61,10 @@ type Controller struct {
 	graph     *graph
 	absent    *lru.Cache
 	loop      *loop.Loop
+
+	mu sync.Mutex
+	// strangers are objects, by key, that wait for their owners' kinds to be served.
+	strangers map[schema.GroupKind]map[string]struct{}
 }
 
 // New returns the controller. informers are asked for every resource that can be deleted; where they have none, the
@@ -71,6 +76,7 @@ func New(client metadata.Interface, discovery discovery.ServerResourcesInterface
 		recorder:  recorder,
 		graph:     newGraph(),
 		absent:    lru.New(absentSize),
+		strangers: map[schema.GroupKind]map[string]struct{}{},
 	}
 	c.loop = loop.New("garbagecollector", c.sync)
 	c.monitors = newMonitors(client, informers, c)
@@ -102,6 +108,7 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 	}
 	obj, ok := m.get(name)
 	if !ok {
+		c.forget(key)
 		return nil
 	}
 	this := item{m, name}
@@ -236,6 +243,7 @@ func (c *Controller) owner(ctx context.Context, this item, obj metav1.Object, re
 	kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
 	mapping, ok := c.monitors.byKind(kind)
 	if !ok {
+		c.await(kind, this.key())
 		return nil, loop.RetryAfter(unknownKind)
 	}
 	namespace := ""
@@ -267,6 +275,40 @@ func (c *Controller) owner(ctx context.Context, this item, obj metav1.Object, re
 		return nil, nil
 	}
 	return nil, fmt.Errorf("look up owner %s %s of %s %s: %w", ref.Kind, ref.Name, this.monitor.gvr.Resource, this.name, err)
+}
+
+// await has an object looked at again once a kind is found to be served.
+func (c *Controller) await(kind schema.GroupKind, key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.strangers[kind] == nil {
+		c.strangers[kind] = map[string]struct{}{}
+	}
+	c.strangers[kind][key] = struct{}{}
+}
+
+// forget has an object that has gone wait no more.
+func (c *Controller) forget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, keys := range c.strangers {
+		delete(keys, key)
+	}
+}
+
+// refreshed is called when discovery has been read.
+func (c *Controller) refreshed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for kind, keys := range c.strangers {
+		if _, ok := c.monitors.byKind(kind); !ok {
+			continue
+		}
+		for key := range keys {
+			c.loop.Add(key)
+		}
+		delete(c.strangers, kind)
+	}
 }
 
 // reportMisplaced records an event if the owner does exist, but in another namespace.

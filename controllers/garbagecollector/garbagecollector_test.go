@@ -84,8 +84,8 @@ func TestOwnerInAnotherNamespace(t *testing.T) {
 }
 
 func TestResourcesComeAndGo(t *testing.T) {
-	s := start(t, object("ConfigMap/a/child", "Widget/a/owner"), object("Widget/a/owner"))
-	s.left("an owner of unknown kind is not taken for absent", "ConfigMap/a/child<-owner Widget/a/owner")
+	s := start(t, object("ConfigMap/a/child", "Widget/a/owner"), object("Widget/a/owner"), object("ConfigMap/a/stray", "Widget/a/ghost"))
+	s.left("an owner of unknown kind is not taken for absent", "ConfigMap/a/child<-owner ConfigMap/a/stray<-ghost Widget/a/owner")
 	s.mu.Lock()
 	before := s.served
 	s.served = append(slices.Clone(before), &metav1.APIResourceList{GroupVersion: "example.com/v1", APIResources: []metav1.APIResource{
@@ -93,7 +93,7 @@ func TestResourcesComeAndGo(t *testing.T) {
 	}})
 	s.mu.Unlock()
 	s.create(object("Widget/a/lonely", "ConfigMap/a/ghost"))
-	s.left("what is served later is watched", "ConfigMap/a/child<-owner Widget/a/owner")
+	s.left("what is served later is watched, and dependents of what never was go", "ConfigMap/a/child<-owner Widget/a/owner")
 	s.mu.Lock()
 	s.served = before
 	s.mu.Unlock()

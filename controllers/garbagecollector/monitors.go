@@ -20,10 +20,10 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// How soon after a CustomResourceDefinition or an APIService has changed discovery is read: once it will have been
-// published, again in case it was slow, and at last to be sure. Without such changes discovery is read every
+// How soon after a CustomResourceDefinition or an APIService has changed discovery is read, which takes a millisecond or two: once
+// it will have been published, again in case it was slow, and at last to be sure. Without such changes discovery is read every
 // safetyNet, since an extension server's resources may change on their own.
-var afterChange = []time.Duration{time.Second, 4 * time.Second, 25 * time.Second}
+var afterChange = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, time.Second, 4 * time.Second, 25 * time.Second}
 
 const safetyNet = 10 * time.Minute
 
@@ -69,6 +69,7 @@ type sink interface {
 	changed(m *monitor, old, cur any)
 	gone(m *monitor, obj any)
 	unwatched(m *monitor, obj any)
+	refreshed()
 }
 
 // monitors watches every resource that can be deleted, and follows what is served.
@@ -179,6 +180,7 @@ func (ms *monitors) refresh(ctx context.Context, client discovery.ServerResource
 	for _, m := range ended {
 		ms.end(m)
 	}
+	ms.sink.refreshed()
 	return err == nil
 }
 

@@ -170,3 +170,65 @@ func TestLocate(t *testing.T) {
 		t.Errorf("used directory: port %d, run directory %s, %v", after.API.Port, after.RunDir(), err)
 	}
 }
+
+func TestDataDirThatNobodyNamed(t *testing.T) {
+	home, data := t.TempDir(), t.TempDir()
+	own := filepath.Join(home, ".local", "share", "hivemind")
+	environ := []string{"PATH=/bin", "HOME=" + home}
+	for name, c := range map[string]struct {
+		uid     int
+		runtime string
+		environ []string
+		want    string
+		wantErr string
+	}{
+		"root":                             {0, "", environ, config.DefaultDataDir, ""},
+		"root, simulated":                  {0, config.RuntimeSimulated, environ, config.DefaultDataDir, ""},
+		"a user":                           {1000, "", environ, config.DefaultDataDir, ""},
+		"a user with containers":           {1000, config.RuntimeContainerd, environ, config.DefaultDataDir, ""},
+		"a user, simulated":                {1000, config.RuntimeSimulated, environ, own, ""},
+		"a user's data elsewhere":          {1000, config.RuntimeSimulated, append(environ, "XDG_DATA_HOME="+data), filepath.Join(data, "hivemind"), ""},
+		"a place that is not absolute":     {1000, config.RuntimeSimulated, append(environ, "XDG_DATA_HOME=data"), own, ""},
+		"a user without a home":            {1000, config.RuntimeSimulated, []string{"PATH=/bin"}, "", "--data-dir"},
+		"a user without a home, otherwise": {1000, "", []string{"PATH=/bin"}, config.DefaultDataDir, ""},
+	} {
+		got, err := defaultDataDir(c.runtime, c.uid, c.environ)
+		if got != c.want || (err != nil) != (c.wantErr != "") || err != nil && !strings.Contains(err.Error(), c.wantErr) {
+			t.Errorf("%s: %q, %v; want %q, %q", name, got, err, c.want, c.wantErr)
+		}
+	}
+	// One who has a cluster means it.
+	kept := &config.Config{DataDir: own, Runtime: config.RuntimeSimulated}
+	config.SetDefaults(kept)
+	if err := datadir.Open(kept, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := defaultDataDir("", 1000, environ); got != own || err != nil {
+		t.Errorf("with a cluster: %q, %v; want %q", got, err, own)
+	}
+}
+
+func TestNodesAreKept(t *testing.T) {
+	args := []string{"--data-dir", t.TempDir()}
+	first, err := load(t, append(args, "--runtime", "simulated", "--nodes", "7"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := datadir.Open(first, "v1"); err != nil {
+		t.Fatal(err)
+	}
+	second, err := load(t, args, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Runtime != config.RuntimeSimulated || *second.Nodes != 7 || second.Network.PodCIDR != "10.64.0.0/10" {
+		t.Errorf("runtime %s with %d nodes in %s", second.Runtime, *second.Nodes, second.Network.PodCIDR)
+	}
+	if other, err := load(t, append(args, "--runtime", "containerd"), nil); err == nil {
+		if err := datadir.Check(other); err == nil || !strings.Contains(err.Error(), "runtime: the cluster in") {
+			t.Errorf("a simulated cluster became one with containers: %v", err)
+		}
+	} else {
+		t.Error(err)
+	}
+}

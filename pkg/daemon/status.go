@@ -21,6 +21,7 @@ type Status struct {
 	Roles      []string    `json:"roles"`
 	Runtime    string      `json:"runtime"`
 	Node       string      `json:"node"`
+	Nodes      *int        `json:"nodes,omitempty"` // of the simulated runtime, of which Node is the first
 	DataDir    string      `json:"dataDir"`
 	RunDir     string      `json:"runDir"`
 	API        string      `json:"api,omitempty"` // URL

@@ -59,7 +59,8 @@ func checkPorts(m *Machine) Result {
 	if slices.Contains(m.Config.Roles, apiconfig.RoleServer) {
 		uses = append(uses, use{m.Config.API.Port, "--api-port", "the Kubernetes API is served on it"})
 	}
-	if slices.Contains(m.Config.Roles, apiconfig.RoleAgent) {
+	// The agents of simulated nodes listen on nothing.
+	if slices.Contains(m.Config.Roles, apiconfig.RoleAgent) && m.Config.Runtime != apiconfig.RuntimeSimulated {
 		uses = append(uses, use{m.Config.Node.KubeletPort, "--node-kubelet-port", "the API server asks the node agent for logs and exec on it"})
 	}
 	var listed []string

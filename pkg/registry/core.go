@@ -120,7 +120,7 @@ func coreRows() []*Resource {
 		Kind[corev1.LimitRange]{
 			Resource: "limitranges", Singular: "limitrange", ShortNames: []string{"limits"}, CreateOnUpdate: true,
 			List:        func() runtime.Object { return &corev1.LimitRangeList{} },
-			SetDefaults: core.SetDefaultsLimitRange, Validate: core.ValidateLimitRange, ValidateUpdate: core.ValidateLimitRangeUpdate,
+			SetDefaults: core.SetDefaultsLimitRange, PrepareForCreate: core.PrepareLimitRangeForCreate, Validate: core.ValidateLimitRange, ValidateUpdate: core.ValidateLimitRangeUpdate,
 		}.in(v1, "LimitRange"),
 		Kind[corev1.ResourceQuota]{
 			ReturnDeleted: true,

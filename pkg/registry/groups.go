@@ -93,8 +93,8 @@ func batchRows() []*Resource {
 	v1 := batchv1.SchemeGroupVersion
 	return []*Resource{
 		Kind[batchv1.Job]{
-			UnknownField: "field label %q not supported for Job",
-			Resource:     "jobs", Singular: "job", Categories: []string{"all"},
+			UnknownField: "field label %q not supported for Job", DeleteWarning: batch.DeleteWarning,
+			Resource: "jobs", Singular: "job", Categories: []string{"all"},
 			List:   func() runtime.Object { return &batchv1.JobList{} },
 			Status: true, Generation: true, Orphan: true, SetDefaults: batch.SetDefaultsJob,
 			PrepareForCreate: batch.PrepareJobForCreate, PrepareForUpdate: batch.PrepareJobForUpdate,
@@ -222,6 +222,7 @@ func smallGroupRows() []*Resource {
 			ValidateUpdate: autoscaling.ValidateHorizontalPodAutoscalerUpdate, ValidateStatusUpdate: autoscaling.ValidateHorizontalPodAutoscalerStatusUpdate,
 		}.in(autoscalingv2.SchemeGroupVersion, "HorizontalPodAutoscaler"),
 		Kind[certificatesv1.CertificateSigningRequest]{
+			Resets: []string{"spec"}, StatusResets: []string{"status.conditions"},
 			Resource: "certificatesigningrequests", Singular: "certificatesigningrequest", ShortNames: []string{"csr"}, Cluster: true, Status: true,
 			List:             func() runtime.Object { return &certificatesv1.CertificateSigningRequestList{} },
 			PrepareForCreate: certificates.PrepareCertificateSigningRequestForCreate, PrepareForUpdate: certificates.PrepareCertificateSigningRequestForUpdate,
@@ -234,7 +235,8 @@ func smallGroupRows() []*Resource {
 		}.in(certificatesv1.SchemeGroupVersion, "CertificateSigningRequest"),
 		Kind[coordinationv1.Lease]{
 			Resource: "leases", Singular: "lease", CreateOnUpdate: true, NeedsResourceVersion: true,
-			List:     func() runtime.Object { return &coordinationv1.LeaseList{} },
+			List:             func() runtime.Object { return &coordinationv1.LeaseList{} },
+			PrepareForCreate: coordination.PrepareLeaseForCreate, PrepareForUpdate: coordination.PrepareLeaseForUpdate,
 			Validate: coordination.ValidateLease, ValidateUpdate: coordination.ValidateLeaseUpdate,
 		}.in(coordinationv1.SchemeGroupVersion, "Lease"),
 		Kind[discoveryv1.EndpointSlice]{

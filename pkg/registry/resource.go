@@ -50,8 +50,12 @@ type Kind[T any] struct {
 	// Generation says that metadata.generation counts changes of the spec, or what Changed says is a change.
 	Generation bool
 	Changed    func(new, old *T) bool
-	// StatusResets is what of the metadata a write of the status leaves alone: "metadata" for all that a client may set, or paths below it.
+	// Resets is what besides the status an update leaves alone, as paths; PrepareForUpdate puts it back.
+	Resets []string
+	// StatusResets is what besides the spec a write of the status leaves alone, as paths. "metadata" is all of it that a client may set.
 	StatusResets []string
+	// DeleteWarning is said to clients that delete and do not say what becomes of dependents.
+	DeleteWarning string
 	// AlsoServed are the other versions that the kind is served in.
 	AlsoServed []schema.GroupVersion
 	// ReturnDeleted answers a delete with the object that is gone, not with a Status.
@@ -104,7 +108,8 @@ type Resource struct {
 	gracePeriod          func(runtime.Object, *metav1.DeleteOptions) int64
 	held                 func(runtime.Object) bool
 	gcPolicy             rest.GarbageCollectionPolicy
-	statusResets         []string
+	resets, statusResets []string
+	deleteWarning        string
 	alsoServed           []schema.GroupVersion
 	returnDeleted        bool
 	unknownField         string
@@ -145,7 +150,7 @@ func (k Kind[T]) in(gv schema.GroupVersion, name string) *Resource {
 		setDefaults: one(k.SetDefaults), prepareForCreate: one(k.PrepareForCreate),
 		validateUpdate: errs(k.ValidateUpdate), validateStatusUpdate: errs(k.ValidateStatusUpdate),
 		ttl: k.TTL, gcPolicy: rest.DeleteDependents,
-		statusResets: k.StatusResets, alsoServed: k.AlsoServed, returnDeleted: k.ReturnDeleted, unknownField: k.UnknownField,
+		resets: k.Resets, statusResets: k.StatusResets, deleteWarning: k.DeleteWarning, alsoServed: k.AlsoServed, returnDeleted: k.ReturnDeleted, unknownField: k.UnknownField,
 	}
 	said := func(f func(new, old *T) []string) func(obj, old runtime.Object) []string {
 		if f == nil {

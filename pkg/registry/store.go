@@ -18,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/names"
+	"k8s.io/apiserver/pkg/warning"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/hivemind-project/hivemind/pkg/registry/table"
@@ -69,8 +70,21 @@ func (s *Store) List(ctx context.Context, options *metainternalversion.ListOptio
 	return untyped(s.Store.List(ctx, options))
 }
 
+// Delete is the generic store's; it says what becomes of dependents where the client does not.
+func (s *Store) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	s.warnOfDependents(ctx, options)
+	return s.Store.Delete(ctx, name, validate, options)
+}
+
+func (s *Store) warnOfDependents(ctx context.Context, options *metav1.DeleteOptions) {
+	if s.row.deleteWarning != "" && options != nil && options.PropagationPolicy == nil && options.OrphanDependents == nil { //nolint:staticcheck // clients still send it
+		warning.AddWarning(ctx, "", s.row.deleteWarning)
+	}
+}
+
 // DeleteCollection is the generic store's; it answers with what was deleted, as List does.
 func (s *Store) DeleteCollection(ctx context.Context, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions, which *metainternalversion.ListOptions) (runtime.Object, error) {
+	s.warnOfDependents(ctx, options)
 	return untyped(s.Store.DeleteCollection(ctx, validate, options, which))
 }
 

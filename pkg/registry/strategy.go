@@ -94,7 +94,7 @@ func (s strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 	if !s.row.status {
 		return nil
 	}
-	return s.reset("status")
+	return s.reset(append([]string{"status"}, s.row.resets...)...)
 }
 
 // reset is a set of paths, such as metadata.labels, in each version that the kind is served in.

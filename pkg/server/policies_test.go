@@ -247,6 +247,11 @@ kind: ClusterRoleBinding
 metadata: {name: author}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: author}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: author}]`)
+	author := kubernetes.NewForConfigOrDie(config)
+	eventually(t, "the role to be known", func() (bool, error) {
+		_, err := author.AdmissionregistrationV1().ValidatingAdmissionPolicies().List(t.Context(), metav1.ListOptions{})
+		return err == nil, err
+	})
 	const policy = `
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy

@@ -73,6 +73,11 @@ func (s *Server) NodeClient(node string) *rest.Config {
 	return s.loopback.Config(&user.DefaultInfo{Name: "system:node:" + node, Groups: []string{user.NodesGroup, user.AllAuthenticated}})
 }
 
+// ControllerClient is how another part of this process acts as a controller of that name, by the controller's roles.
+func (s *Server) ControllerClient(name string) *rest.Config {
+	return s.loopback.Config(controllerUser(name))
+}
+
 // Components is what runs at boot, in order.
 func (s *Server) Components() []component.Component {
 	return []component.Component{

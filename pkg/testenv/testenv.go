@@ -193,9 +193,9 @@ func (e *Env) start(ctx context.Context, c *config.Config) error {
 	}
 	c.DataDir, c.API.Port = e.dir, listener.Addr().(*net.TCPAddr).Port
 	s := server.New(c, server.Options{Listener: listener, Failed: lastWords})
-	nodes := simulation.NewSimulated(c, simulation.SimulatedOptions{Upstream: func() (simulation.SimulatedUpstream, error) {
+	nodes := simulation.New(c, simulation.Options{Upstream: func() (simulation.Upstream, error) {
 		ids := s.Identities()
-		return simulation.SimulatedUpstream{Client: s.NodeClient, Informers: s.Informers(), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
+		return simulation.Upstream{Client: s.NodeClient, Informers: s.Informers(), Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
 	}})
 	s.DialNodes(nodes.Dial)
 	group := component.NewGroup(append(s.Components(), nodes.Components()...)...)

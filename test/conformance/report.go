@@ -168,7 +168,8 @@ func (r report) markdown() string {
 	b := &strings.Builder{}
 	counts := r.tally("")
 	fmt.Fprintf(b, "# Conformance\n\n<!-- Written by `make conformance`. -->\n\n")
-	fmt.Fprintf(b, "Kubernetes' conformance tests, which are those of its end-to-end suite that carry `[Conformance]`, run against Hivemind.\n\n")
+	fmt.Fprintf(b, "Kubernetes' conformance tests, which are those of its end-to-end suite that carry `[Conformance]`, run against Hivemind on one machine. Where they run\n"+
+		"containers, their images are made on the spot by `test/images`, of Debian packages and the suite's own programs.\n\n")
 	fmt.Fprintf(b, "- Suite: k8s.io/kubernetes %s, %d tests\n", r.Suite, len(r.Tests))
 	fmt.Fprintf(b, "- Hivemind: %s\n", strings.Join(r.Versions, ", "))
 	if !r.Date.IsZero() {

@@ -29,7 +29,8 @@ func someReport(t *testing.T) report {
 
 const somePage = "# Conformance\n\n" +
 	"<!-- Written by `make conformance`. -->\n\n" +
-	"Kubernetes' conformance tests, which are those of its end-to-end suite that carry `[Conformance]`, run against Hivemind.\n\n" +
+	"Kubernetes' conformance tests, which are those of its end-to-end suite that carry `[Conformance]`, run against Hivemind on one machine. Where they run\n" +
+	"containers, their images are made on the spot by `test/images`, of Debian packages and the suite's own programs.\n\n" +
 	"- Suite: k8s.io/kubernetes v1.0.0, 5 tests\n" +
 	"- Hivemind: a, b\n" +
 	"- Last result: 2026-03-04\n\n" +

@@ -88,7 +88,7 @@ var (
 	// dump is a Go value of an API type, printed in one line.
 	dump = regexp.MustCompile(`[&*\[\]]*\b\w*v\d\w*\.\w+\{.*`)
 	// heading is a line that says nothing without the next one.
-	heading = regexp.MustCompile(`(:|^Expected|^Timed out after .*|^Told to stop trying after .*|^(Unexpected|unexpected) error.*)$`)
+	heading = regexp.MustCompile(`([:{\[]|^\W+|^Expected|^Timed out after .*|^Told to stop trying after .*|^(Unexpected|unexpected) error.*)$`)
 )
 
 // headline is what a failure says in one line of at most 240 characters: its first line, and those after it while they are headings. What matchers print between their

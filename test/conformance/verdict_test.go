@@ -24,6 +24,10 @@ func TestHeadline(t *testing.T) {
 			`expected flowcontrol API group/version, got []v1.APIGroup{v1.APIGroup{TypeMeta:v1.TypeMeta{Kind:""}}}`,
 			"expected flowcontrol API group/version, got …",
 		},
+		"a long object in JSON": {
+			"Verifying pod resources. Pod: {\n    \"kind\": \"Pod\",\n    \"spec\": {\n    },\n    \"status\": {}\n}\n: [\nresources don't match: [\ncontainer[c1] mismatch: diff:   v1.ResourceRequirements{\n  \tLimits: nil,\n",
+			"Verifying pod resources. Pod: { … } : [ resources don't match: [ container[c1] mismatch: diff: …",
+		},
 		"an error in two lines": {"unexpected error:\n    pods \"a\" is forbidden", `unexpected error: pods "a" is forbidden`},
 		"too long":              {strings.Repeat("é", 300), strings.Repeat("é", 239) + "…"},
 	} {

@@ -54,7 +54,7 @@ func TestExamine(t *testing.T) {
 		"fails":                {script: writes(`"State":"failed","Failure":{"Message":"no such pod"}`) + "exit 1", outcome: failed, why: "no such pod"},
 		"crashes":              {script: "exit 2", outcome: failed, why: "e2e.test ended without a report: exit status 2"},
 		"is ended by Ginkgo":   {script: writes(`"State":"timedout","Failure":{"Message":"A suite timeout occurred"}`) + "exit 1", outcome: timedOut, why: "not done after 1m0s; its last step: Waiting for a pod"},
-		"cannot be ended":      {script: "trap '' INT TERM; sleep 600", limit: time.Millisecond - 2*grace, outcome: timedOut, why: "; its last step: Waiting for a pod"},
+		"cannot be ended":      {script: "trap '' INT TERM; sleep 600", limit: 2*time.Second - 2*grace, outcome: timedOut, why: "; its last step: Waiting for a pod"},
 		"leaves something":     {script: "sleep 600 & echo $! > ${0%/*}/left; " + writes(`"State":"passed"`), outcome: passed},
 		"writes half a report": {script: "echo '[{' > $report; exit 1", outcome: failed, why: "e2e.test ended without a report: exit status 1"},
 	} {

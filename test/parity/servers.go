@@ -121,6 +121,9 @@ func playAll(ctx context.Context, o options, began time.Time, tell io.Writer) (*
 			return nil, err
 		}
 	}
+	if err := p.Align(ctx); err != nil {
+		return nil, err
+	}
 	both = slices.DeleteFunc(both, func(r exchange.Resource) bool {
 		return slices.Contains(unplayed, r.Plural) || !o.kinds.MatchString(play.KindName(r))
 	})
@@ -176,7 +179,8 @@ func player(ctx context.Context, o options, began time.Time) (*play.Player, erro
 	if err != nil {
 		return nil, err
 	}
-	p.World = compare.World{Began: began, ServiceCIDR: services, FirstNodePort: 30000, LastNodePort: 32767, Asked: asked}
+	p.World = compare.World{Began: began, ServiceCIDR: services, FirstNodePort: 30000, LastNodePort: 32767, Asked: asked,
+		Servers: []string{"kube-apiserver", "hivemindd"}}
 	versions, err := p.Pair.Stock.GroupVersions(ctx)
 	if err != nil {
 		return nil, err

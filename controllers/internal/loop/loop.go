@@ -40,22 +40,29 @@ const (
 
 // Loop calls sync for the keys (namespace/name) that are added to it.
 type Loop struct {
-	name  string
-	queue workqueue.TypedRateLimitingInterface[string]
-	sync  func(ctx context.Context, key string) error
+	name string
+	sync func(ctx context.Context, key string) error
 
 	mu    sync.Mutex
-	rests map[string]time.Time // until when; nil where the loop is not paced
+	queue workqueue.TypedRateLimitingInterface[string] // from Run on: it has goroutines, which end with Run
+	early map[string]time.Duration                     // what was added before, and after how long it is due
+	rests map[string]time.Time                         // until when; nil where the loop is not paced
 }
 
-// New returns a loop that calls sync. name stands in its log lines. The queue lives until Run returns.
+// New returns a loop that calls sync once it runs. name stands in its log lines.
 func New(name string, sync func(ctx context.Context, key string) error) *Loop {
-	return &Loop{
-		name: name,
-		queue: workqueue.NewTypedRateLimitingQueue(
-			workqueue.NewTypedItemExponentialFailureRateLimiter[string](minDelay, maxDelay)),
-		sync: sync,
+	return &Loop{name: name, sync: sync, early: map[string]time.Duration{}}
+}
+
+// open makes the queue, with what was added before.
+func (l *Loop) open() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queue = workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](minDelay, maxDelay))
+	for key, delay := range l.early {
+		l.queue.AddAfter(key, delay) // without delay, at once
 	}
+	l.early = nil
 }
 
 // Paced has keys whose sync takes long rest between two of them; it returns the loop. It is called before Run.
@@ -67,6 +74,7 @@ func (l *Loop) Paced() *Loop {
 // Run waits for the caches, then works on keys with the given number of workers until ctx ends and all of them have
 // returned.
 func (l *Loop) Run(ctx context.Context, workers int, synced ...cache.InformerSynced) {
+	l.open()
 	defer l.queue.ShutDown()
 	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
 		return
@@ -97,15 +105,21 @@ func (l *Loop) EnqueueAfter(obj any, delay time.Duration) {
 }
 
 // Add adds a key.
-func (l *Loop) Add(key string) { l.queue.Add(key) }
+func (l *Loop) Add(key string) { l.AddAfter(key, 0) }
 
 // AddAfter adds a key once the delay has passed.
 func (l *Loop) AddAfter(key string, delay time.Duration) {
-	if delay <= 0 {
-		l.queue.Add(key)
-		return
+	l.mu.Lock()
+	queue := l.queue
+	if queue == nil {
+		if due, waits := l.early[key]; !waits || delay < due {
+			l.early[key] = delay
+		}
 	}
-	l.queue.AddAfter(key, delay)
+	l.mu.Unlock()
+	if queue != nil {
+		queue.AddAfter(key, delay) // without delay, at once
+	}
 }
 
 // Handler enqueues every object that is added, changed or deleted.

@@ -53,7 +53,7 @@ type simulatedNode struct {
 }
 
 // prepare makes what all nodes share.
-func (s *Simulated) prepare(ctx context.Context) (err error) {
+func (s *Nodes) prepare(ctx context.Context) (err error) {
 	none := rest.CopyConfig(s.upstream.Client(""))
 	if s.rest, err = kubernetes.NewForConfig(none); err != nil {
 		return fmt.Errorf("make API client: %w", err)
@@ -76,7 +76,7 @@ func (s *Simulated) prepare(ctx context.Context) (err error) {
 }
 
 // newNode makes node i, which does nothing yet.
-func (s *Simulated) newNode(i int) (*simulatedNode, error) {
+func (s *Nodes) newNode(i int) (*simulatedNode, error) {
 	c := s.config
 	n := &simulatedNode{name: c.NodeName(i), ip: nthAddress(nodeAddresses, i+1), machine: machineOf(c)}
 	client, err := newNodeClient(s.upstream.Client(n.name), s.rest)

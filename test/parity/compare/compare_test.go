@@ -55,6 +55,15 @@ func TestAnswers(t *testing.T) {
 			[]Difference{differs(Message, "", "the same causes", "in another order")},
 		},
 		{
+			"a cause told twice", answer(t, 422, `{"reason":"Invalid","message":"M: a: z","details":{"name":"n","causes":[{"reason":"FieldValueInvalid","message":"z","field":"a"},{"reason":"FieldValueInvalid","message":"z","field":"a"}]}}`),
+			answer(t, 422, fewer), nil,
+		},
+		{
+			"a cause told of the whole", answer(t, 422, `{"reason":"Invalid","message":"M","details":{"causes":[{"reason":"FieldValueDuplicate","message":"d","field":"a[0].type"}]}}`),
+			answer(t, 422, `{"reason":"Invalid","message":"M","details":{"causes":[{"reason":"FieldValueDuplicate","message":"d","field":"a[0]"}]}}`),
+			[]Difference{differs(Cause, "a[0].type", "Duplicate: d", "at a[*]: Duplicate: d")},
+		},
+		{
 			"warnings", answer(t, 201, pod, "one", "two"), answer(t, 201, pod, "two"),
 			[]Difference{differs(Warning, "", "one", "")},
 		},
@@ -90,17 +99,17 @@ func TestAnswers(t *testing.T) {
 
 func TestNormalise(t *testing.T) {
 	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	w := World{Began: began, ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), FirstNodePort: 30000, LastNodePort: 32767, Asked: "10.96.200.1 31000 0b54d7f6-3c5e-4a07-9c7b-1d5f4b3a2c10"}
+	w := World{Began: began, ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), FirstNodePort: 30000, LastNodePort: 32767, Servers: []string{"kube-apiserver"}, Asked: "10.96.200.1 31000 0b54d7f6-3c5e-4a07-9c7b-1d5f4b3a2c10"}
 	a := answer(t, 200, `{
 		"metadata":{"uid":"11111111-2222-3333-4444-555555555555","resourceVersion":"42","creationTimestamp":"2026-03-01T12:00:01Z",
-			"managedFields":[{"fieldsType":"FieldsV1","time":"2026-03-01T12:00:01Z"}],"ownerReferences":[{"uid":"0b54d7f6-3c5e-4a07-9c7b-1d5f4b3a2c10"}]},
+			"managedFields":[{"manager":"kube-apiserver","fieldsType":"FieldsV1","time":"2026-03-01T12:00:01Z"}],"ownerReferences":[{"uid":"0b54d7f6-3c5e-4a07-9c7b-1d5f4b3a2c10"}]},
 		"spec":{"clusterIP":"10.96.3.4","asked":"10.96.200.1","pod":"10.244.0.1","ports":[{"nodePort":30123,"port":30123},{"nodePort":31000},{"nodePort":40000}],
 			"when":"2026-03-01T12:00:05Z","then":"2024-05-06T07:08:09Z","volume":"kube-api-access-x6568"},
 		"rows":[{"cells":["a",3,"2m5s","1 (12s ago)"]}],"errors":"bad: errors:\n  b\n  a","status":{"incomplete":false,"resourceRules":[{"verbs":["b"]},{"verbs":["a"]}]},
 		"message":"Key: /registry/pods/a, ResourceVersion: 7, ResourceVersion in record (9), port 30777"}`, "resourceVersion\":\"12\"")
 	w.Normalise(&a)
 	want := answer(t, 200, `{
-		"metadata":{"uid":"<uid>","resourceVersion":"<resourceVersion>","creationTimestamp":"<creationTimestamp>","managedFields":[{"fieldsType":"FieldsV1"}],
+		"metadata":{"uid":"<uid>","resourceVersion":"<resourceVersion>","creationTimestamp":"<creationTimestamp>","managedFields":[{"manager":"<the server>","fieldsType":"FieldsV1"}],
 			"ownerReferences":[{"uid":"0b54d7f6-3c5e-4a07-9c7b-1d5f4b3a2c10"}]},
 		"spec":{"clusterIP":"<address>","asked":"10.96.200.1","pod":"10.244.0.1","ports":[{"nodePort":"<port>","port":30123},{"nodePort":31000},{"nodePort":"<port>"}],
 			"when":"<now>","then":"2024-05-06T07:08:09Z","volume":"<generated>"},
@@ -123,6 +132,10 @@ func TestSignature(t *testing.T) {
 		if a, b := pair[0].Signature(), pair[1].Signature(); a != b {
 			t.Errorf("%+v\nand %+v are two", a, b)
 		}
+	}
+	dump := differs(Cause, "spec", "Forbidden: no\n@@ -1,2 +1,3 @@\n- a", "Forbidden: no\n@@ -4,2 +4,3 @@\n- b").Signature()
+	if dump.Stock == dump.Hivemind || strings.Contains(dump.Stock, "- a") {
+		t.Errorf("%+v", dump)
 	}
 	other := [][2]Difference{
 		{differs(Cause, "spec.a", "x", ""), differs(Cause, "spec.b", "x", "")},
@@ -149,6 +162,10 @@ func TestRules(t *testing.T) {
 		differs(Cause, "metadata.ownerReferences.kind", `Invalid: Invalid value: "": must not be empty`, `at metadata.ownerReferences[*].kind: Required: Required value: must not be empty`),
 		differs(Cause, "metadata.managedFields[0].operation", "Invalid: Invalid value: \"Wish\": must be `Apply` or `Update`", `NotSupported: Unsupported value: "Wish"`),
 		differs(Cause, "status.conditions[0].type", `Invalid: Invalid value: "": name part must be non-empty`, "Required: Required value: is required"),
+		differs(Cause, "status.conditions[0].type", `Invalid: Invalid value: "": name part must consist of letters`, ""),
+		differs(Cause, "status.conditions[0].type", `Duplicate: Duplicate value: "a"`, `at status.conditions[*]: Duplicate: Duplicate value: "a"`),
+		differs(Object, "spec.preventPodSchedulingIfMissing", "", "true"),
+		differs(Cause, ".spec.preventPodSchedulingIfMissing", "FieldManagerConflict: conflict", ""),
 		differs(Message, "", "error strict decoding YAML: a", "error strict decoding patch: a"),
 		differs(Message, "", "error decoding patch: unexpected end of JSON input", "invalid JSON patch"),
 		differs(Message, "", "x: Precondition failed: UID", "x: precondition failed: UID"),

@@ -108,7 +108,10 @@ func causes(a exchange.Answer) []cause {
 	out := make([]cause, 0, len(list))
 	for _, one := range list {
 		c, _ := one.(map[string]any)
-		out = append(out, cause{fmt.Sprint(or(c["field"])), fmt.Sprint(or(c["reason"])), fmt.Sprint(or(c["message"]))})
+		told := cause{fmt.Sprint(or(c["field"])), fmt.Sprint(or(c["reason"])), fmt.Sprint(or(c["message"]))}
+		if !slices.Contains(out, told) { // where two checks find the same, the message has it once too
+			out = append(out, told)
+		}
 	}
 	return out
 }
@@ -131,6 +134,9 @@ func errors(s, h exchange.Answer) []Difference {
 		for _, same := range []func(cause) bool{
 			func(o cause) bool { return o.field == c.field },
 			func(o cause) bool { return nowhere(o.field) == nowhere(c.field) }, // but for places in lists
+			func(o cause) bool {
+				return o.kind == c.kind && (strings.HasPrefix(o.field, c.field+".") || strings.HasPrefix(c.field, o.field+"."))
+			},
 		} {
 			if i := slices.IndexFunc(onlyHivemind, same); i >= 0 {
 				other = onlyHivemind[i].text()
@@ -187,7 +193,7 @@ func sortedParts(message string) string {
 	return start + strings.Join(parts, ", ")
 }
 
-// without is what of a is not in b, each as often as it is more there.
+// without is what of a is not in b.
 func without(a, b []cause) []cause {
 	rest := slices.Clone(b)
 	var out []cause

@@ -19,6 +19,8 @@ type World struct {
 	ServiceCIDR   netip.Prefix
 	FirstNodePort int64
 	LastNodePort  int64
+	// Servers are the names by which the servers themselves manage fields.
+	Servers []string
 	// Asked is the text of all that is asked for: what occurs in it, no server has made up.
 	Asked string
 }
@@ -67,8 +69,11 @@ func (w World) value(v any, name string) any {
 				}
 			}
 		}
-		if v["time"] != nil && v["fieldsType"] != nil {
+		if v["fieldsType"] != nil {
 			delete(v, "time")
+			if manager, _ := v["manager"].(string); slices.Contains(w.Servers, manager) {
+				v["manager"] = "<the server>"
+			}
 		}
 	case []any:
 		for i := range v {
@@ -104,6 +109,10 @@ func (w World) text(text string) string {
 			}
 			return replacement
 		}
+	}
+	for _, name := range w.Servers {
+		text = strings.ReplaceAll(text, `\"manager\":\"`+name+`\"`, `\"manager\":\"<the server>\"`)
+		text = strings.ReplaceAll(text, `conflict with "`+name+`"`, `conflict with "<the server>"`)
 	}
 	text = version.ReplaceAllString(text, "$1<resourceVersion>")
 	text = etcdKey.ReplaceAllString(text, "$1<key>")

@@ -31,12 +31,21 @@ var (
 // Signature is the difference's.
 func (d Difference) Signature() Signature {
 	path := pattern(d.Path)
+	// Some errors end in what two objects differ in, line by line.
+	s, _, ok1 := strings.Cut(d.Stock, "@@ -")
+	h, _, ok2 := strings.Cut(d.Hivemind, "@@ -")
+	if ok1 && ok2 && s == h {
+		return Signature{d.Aspect, path, form(d.Aspect, s) + "@@ …", "the same, with the lines of other Go types"}
+	}
 	stock, hivemind := form(d.Aspect, d.Stock), form(d.Aspect, d.Hivemind)
 	if stock == hivemind {
 		stock, hivemind = apart(d.Stock, d.Hivemind) // the particular is what differs
 	}
 	return Signature{d.Aspect, path, stock, hivemind}
 }
+
+// formLimit is how long a form is at most.
+const formLimit = 300
 
 // around is how much of what is the same stands beside what is not.
 const around = 24
@@ -53,6 +62,7 @@ func apart(a, b string) (string, string) {
 	}
 	cut := func(text string) string {
 		from, to := max(0, start-around), min(len(text), len(text)-end+around)
+		to = min(to, from+formLimit)
 		return digits.ReplaceAllString("…"+strings.ToValidUTF8(text[from:to], "")+"…", "N")
 	}
 	return cut(a), cut(b)
@@ -99,8 +109,8 @@ func form(aspect Aspect, text string) string {
 	if i := strings.Index(text, "parity-"); i >= 0 {
 		text = parityName.ReplaceAllString(text, "<name>")
 	}
-	if len(text) > 300 {
-		text = text[:300] + "…"
+	if len(text) > formLimit {
+		text = strings.ToValidUTF8(text[:formLimit], "") + "…"
 	}
 	return text
 }

@@ -38,6 +38,22 @@ var Rules = []Rule{
 		Aspect: Cause, Path: is(`conditions\[\d+\]\.(type|status)$`), Stock: is(`^(Invalid|NotSupported): .*""`), Hivemind: is(`^Required`),
 	},
 	{
+		Reason: "1.37 calls the empty type or status of a condition required",
+		Aspect: Cause, Path: is(`conditions\[\d+\]\.type$`), Stock: is(`^Invalid: .*"": name part must consist of`), Hivemind: nothing,
+	},
+	{
+		Reason: "1.37 finds the condition, not its type, to be there twice",
+		Aspect: Cause, Path: is(`conditions\[\d+\]\.type$`), Stock: is(`^Duplicate`), Hivemind: is(`^at .*conditions\[\*\]: Duplicate`),
+	},
+	{
+		Reason: "1.36 drops preventPodSchedulingIfMissing of CSIDrivers, which is beta in 1.37",
+		Aspect: Object, Path: is(`^spec\.preventPodSchedulingIfMissing$`), Stock: nothing, Hivemind: something,
+	},
+	{
+		Reason: "1.36 drops preventPodSchedulingIfMissing of CSIDrivers, which is beta in 1.37",
+		Aspect: Cause, Path: is(`^\.spec\.preventPodSchedulingIfMissing$`), Stock: is(`^FieldManagerConflict`), Hivemind: nothing,
+	},
+	{
 		Reason: "1.37 says that a patch cannot be decoded, where 1.36 says that YAML cannot",
 		Aspect: Message, Stock: is(`^error (strict )?decoding YAML`), Hivemind: is(`^error (strict )?decoding patch`),
 	},

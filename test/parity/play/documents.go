@@ -224,3 +224,26 @@ func spelled(rules []any) []any {
 	}
 	return out
 }
+
+// Align gives stock the storage classes that Hivemind was born with: which class is the default decides what claims are stored with.
+func (p *Player) Align(ctx context.Context) error {
+	const path = "/apis/storage.k8s.io/v1/storageclasses"
+	_, answers, err := p.both(ctx, path)
+	if err != nil {
+		return err
+	}
+	items, _ := answers.Hivemind.Body["items"].([]any)
+	for _, one := range items {
+		class, _ := one.(map[string]any)
+		meta, _ := class["metadata"].(map[string]any)
+		class["metadata"] = map[string]any{"name": meta["name"], "annotations": meta["annotations"], "labels": meta["labels"]}
+		answer, err := p.Pair.Stock.Do(ctx, exchange.Request{Method: http.MethodPost, Path: path, ContentType: "application/json", Body: encode(class)})
+		if err != nil {
+			return err
+		}
+		if !answer.OK() && answer.Code != http.StatusConflict {
+			return fmt.Errorf("give stock the storage class %v: %d %v", meta["name"], answer.Code, answer.Body["message"])
+		}
+	}
+	return nil
+}

@@ -427,6 +427,9 @@ func (k *kind) record(ctx context.Context, op, id string, stock, hivemind exchan
 	k.World.Normalise(&answers.Hivemind)
 	differences := compare.Answers(answers)
 	for i, d := range differences {
+		if op == "table" {
+			break // whose columns are not the kind's fields
+		}
 		path := strings.TrimPrefix(strings.TrimPrefix(d.Path, "items[0]"), ".")
 		differences[i].Unknown = path != "" && !k.Schemas.Has(k.Resource.GroupVersionKind, path)
 	}

@@ -25,8 +25,9 @@ const preamble = "# Parity with kube-apiserver\n\n" +
 	"managers, finalizers, selectors, and the tables that `kubectl get` and `-o wide` print. A request is sampled by the seed where a kind has more than fit.\n\n" +
 	"Of each answer: HTTP code and reason, message, causes (type, field, text), the object with its defaults, who manages which field, and warnings. A case\n" +
 	"agrees if all of it is the same. Apart from kinds: discovery, OpenAPI v3 schemas and paths, and the roles, bindings and classes of a new cluster.\n\n" +
-	"Made the same first: uids, times of the run, resource versions, random suffixes, addresses and node ports that a server chose, and an object's key in etcd.\n" +
-	"No controllers run beside either server, and both are asked by the same impersonated user. Fields that only the newer version has are not sent.\n"
+	"Made the same first: uids, times of the run, resource versions, random suffixes, addresses and node ports that a server chose, an object's key in etcd, and\n" +
+	"the name by which a server itself manages fields. A cause that is told twice counts once. No controllers run beside either server, both are asked by the\n" +
+	"same impersonated user, and stock is given Hivemind's default storage class. Fields that only the newer version has are not sent.\n"
 
 // WriteMarkdown writes the report to a file; top bounds how many disagreements it has.
 func (r *Report) WriteMarkdown(file string, top int) error {
