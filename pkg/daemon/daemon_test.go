@@ -41,6 +41,26 @@ func TestOneProcessRunsACluster(t *testing.T) {
 	unlock()
 }
 
+func TestKilled(t *testing.T) {
+	for name, c := range map[string]struct {
+		status string
+		want   bool
+	}{
+		"runs":             {"Name:\thivemindd\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\nSigBlk:\t0000000000000100\n", false},
+		"other signals":    {"SigPnd:\t0000000000004200\nShdPnd:\t0000000000000080\n", false},
+		"its first thread": {"SigPnd:\t0000000000000100\nShdPnd:\t0000000000000000\n", true},
+		"all of it":        {"SigPnd:\t0000000000000000\nShdPnd:\t0000000000004100\n", true},
+		"nothing to read":  {"", false},
+	} {
+		if got := killed(c.status); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if ended(os.Getpid()) {
+		t.Error("this process has not ended")
+	}
+}
+
 type pipeEnd struct {
 	bytes.Buffer
 	closed bool

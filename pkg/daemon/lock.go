@@ -56,8 +56,8 @@ func Lock(runDir string) (unlock func(), err error) {
 // endWithin bounds how long the kernel may take to close the files of a process that has ended.
 const endWithin = 5 * time.Second
 
-// Running returns the process that runs the cluster of runDir, or 0. A process that was killed holds the lock for some
-// milliseconds longer than it runs, as its memory goes before its files: that is waited for.
+// Running returns the process that runs the cluster of runDir, or 0. A process that was killed may go on until a processor is
+// free for it to end on, and holds the lock for some milliseconds longer, as its memory goes before its files: that is waited for.
 func Running(runDir string) (pid int, err error) {
 	path := filepath.Join(runDir, pidFile)
 	for deadline := time.Now().Add(endWithin); ; time.Sleep(time.Millisecond) {
@@ -68,10 +68,28 @@ func Running(runDir string) (pid int, err error) {
 	}
 }
 
-// ended tells of a process that has no program any more.
+// ended tells of a process that it has no program any more, or will have none at its next step.
 func ended(pid int) bool {
-	_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-	return errors.Is(err, os.ErrNotExist)
+	if _, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); errors.Is(err, os.ErrNotExist) {
+		return true
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return errors.Is(err, os.ErrNotExist) || killed(string(status))
+}
+
+// killed reads in a process's status (proc_pid_status(5)) whether SIGKILL is pending for it.
+func killed(status string) bool {
+	for line := range strings.Lines(status) {
+		name, value, _ := strings.Cut(line, ":")
+		if name != "SigPnd" && name != "ShdPnd" {
+			continue
+		}
+		mask, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+		if err == nil && mask&(1<<(unix.SIGKILL-1)) != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // holder returns the process that holds the lock, or 0.

@@ -146,7 +146,7 @@ func setUp(env *testscript.Env, v version, bin string) error {
 	return nil
 }
 
-// createNamespace returns when pods can be created there.
+// createNamespace returns when what every namespace has is there, without which no pod is admitted or started.
 func createNamespace(ctx context.Context, name string) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if _, err := shared.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
@@ -154,6 +154,9 @@ func createNamespace(ctx context.Context, name string) error {
 	}
 	return wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) {
 		_, err := shared.client.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
+		if err == nil {
+			_, err = shared.client.CoreV1().ConfigMaps(name).Get(ctx, "kube-root-ca.crt", metav1.GetOptions{})
+		}
 		return err == nil, ignoreNotFound(err)
 	})
 }

@@ -51,7 +51,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	lease, renew, retry := 4*time.Second, 3*time.Second, 500*time.Millisecond
+	lease, renew, retry := 8*time.Second, 6*time.Second, time.Second
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
 		Cache:                         cache.Options{DefaultNamespaces: map[string]cache.Config{*namespace: {}}},
