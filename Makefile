@@ -57,7 +57,7 @@ test-images: ## Make the images of Kubernetes' conformance tests, and serve them
 
 ##@ Work
 .PHONY: test
-test: build tools $(CLIENTS) ## Unit tests, in-process cluster tests, and tests with real containers
+test: build tools ## Unit tests, in-process cluster tests, and tests with real containers
 	@hack/test.sh
 
 .PHONY: clients

@@ -3,8 +3,8 @@
 #
 # All tests: those beside the code, several packages at once; then those of the node agent's parts with a real containerd; then
 # those in test/, which start clusters with real containers and have the machine to themselves. They find stock kubectl and
-# helm on PATH, bin/hivemind in the tree, and the programs it carries in HIVEMIND_TEST_BIN. Then clients
-# of other versions, whose modules are their own. Last, the conformance tests that are pinned.
+# helm on PATH, bin/hivemind in the tree, and the programs it carries in HIVEMIND_TEST_BIN. Then the
+# example for users, a module of its own. Last, the conformance tests that are pinned. Clients of other versions are make clients'.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,5 +17,4 @@ if [ -d test ]; then
 	go test -tags grpcnotrace,e2e -timeout 30m -count 1 -p 1 ./test/...
 fi
 go -C examples/operator test -timeout 5m ./...
-go -C test/clients test -timeout 10m -count 1 ./...
 go run ./test/conformance -set pinned -fresh -timeout 2m

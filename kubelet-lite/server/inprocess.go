@@ -36,7 +36,10 @@ func (s *Server) attachInProcess(w http.ResponseWriter, r *http.Request, runtime
 	if !ok {
 		return
 	}
-	remotecommand.ServeAttach(w, r, executor{runtime, id}, pod.Name, string(pod.UID), r.PathValue("container"), o.remote(), streamIdle, streamCreation, protocols)
+	name := r.PathValue("container")
+	o.tty, _ = hasContainer(pod, name)
+	o.stderr = o.stderr && !o.tty
+	remotecommand.ServeAttach(w, r, executor{runtime, id}, pod.Name, string(pod.UID), name, o.remote(), streamIdle, streamCreation, protocols)
 }
 
 func (o streamOptions) remote() *remotecommand.Options {
@@ -55,17 +58,9 @@ func (e executor) ExecInContainer(ctx context.Context, _, _, _ string, command [
 	return e.runtime.ExecInContainer(ctx, e.id, command, in, out, errs, tty)
 }
 
-func (e executor) AttachContainer(ctx context.Context, _, _, _ string, in io.Reader, out, _ io.WriteCloser, _ bool, resize <-chan remotecommand.TerminalSize) error {
+func (e executor) AttachContainer(ctx context.Context, _, _, _ string, in io.Reader, out, errs io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
 	defer drain(resize)()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if in != nil {
-		go func() {
-			// What is typed goes nowhere; the end of it is the client's.
-			_, _ = io.Copy(io.Discard, in)
-		}()
-	}
-	return e.runtime.AttachToContainer(ctx, e.id, out)
+	return e.runtime.AttachToContainer(ctx, e.id, in, out, errs, tty)
 }
 
 // drain takes sizes of a terminal that nobody draws on, until the returned function is called.

@@ -47,8 +47,8 @@ type InProcess interface {
 	ReadLogs(ctx context.Context, id string, opts logs.LogOptions, stdout, stderr io.Writer) error
 	// ExecInContainer runs a command to its end. An error that is a utilexec.ExitError has the exit code.
 	ExecInContainer(ctx context.Context, id string, command []string, stdin io.Reader, stdout, stderr io.Writer, tty bool) error
-	// AttachToContainer shows what a container writes, until it or ctx ends.
-	AttachToContainer(ctx context.Context, id string, stdout io.Writer) error
+	// AttachToContainer connects to the streams of a container, until it or ctx ends.
+	AttachToContainer(ctx context.Context, id string, stdin io.Reader, stdout, stderr io.Writer, tty bool) error
 }
 
 // Options are what a server needs. Those that may be nil say so.

@@ -4,6 +4,7 @@ package simulated
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,6 +103,6 @@ func (s *sandbox) add(pod *v1.Pod, spec *v1.Container, kind criconfig.Kind, stat
 	set(c)
 	// Of two containers of a name the newer one must have been created later, though their times are in whole seconds.
 	c.createdAt = c.startedAt + int64(time.Duration(attempt)*time.Microsecond)
-	c.natural, c.brief = natural(c.kind, s.job, append(append([]string(nil), spec.Command...), spec.Args...))
+	c.setCommand(slices.Concat(spec.Command, spec.Args), spec.Stdin)
 	s.containers = append(s.containers, c)
 }

@@ -72,6 +72,7 @@ func TestLifetime(t *testing.T) {
 		kind        string
 		job         bool
 		command     string
+		stdin       bool
 		attempt     uint32
 		annotations map[string]string
 		ends        bool
@@ -87,6 +88,8 @@ func TestLifetime(t *testing.T) {
 		{name: "false", job: true, command: "/bin/false", ends: true, want: end{code: 1}},
 		{name: "script", command: "sh -c,echo a; sleep 1 && exit 3", ends: true, want: end{after: time.Second, code: 3}},
 		{name: "script with a program", job: true, command: "sh -c,make all; exit 3", ends: true},
+		{name: "a shell of a Job waits for what is typed", job: true, command: "sh", stdin: true},
+		{name: "a script of a Job does not", job: true, command: "sh -c,exit 3", stdin: true, ends: true, want: end{code: 3}},
 		{name: "run-for", annotations: map[string]string{prefix + "run-for": "5s"}, ends: true, want: end{after: 5 * time.Second}},
 		{name: "run-for leaves init containers alone", kind: "init", annotations: map[string]string{prefix + "run-for": "5s"}, ends: true},
 		{name: "run-for of one container", kind: "init", annotations: map[string]string{"c." + prefix + "run-for": "5s"}, ends: true, want: end{after: 5 * time.Second}},
@@ -107,7 +110,8 @@ func TestLifetime(t *testing.T) {
 			} else {
 				words = strings.Fields(c.command)
 			}
-			one.natural, one.brief = natural(c.kind, c.job, words)
+			one.box.job = c.job
+			one.setCommand(words, c.stdin)
 			if got, ends := one.lifetime(); ends != c.ends || (ends && got != c.want) {
 				t.Errorf("ends %v: %+v; want %v: %+v", ends, got, c.ends, c.want)
 			}

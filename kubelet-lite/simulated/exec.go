@@ -95,12 +95,36 @@ func exitError(code int) error {
 	return utilexec.CodeExitError{Err: fmt.Errorf("command exited with %d", code), Code: code}
 }
 
-// AttachToContainer shows what a container logs from now on, until it ends or ctx does. What is typed goes nowhere.
-func (r *Runtime) AttachToContainer(ctx context.Context, id string, stdout io.Writer) error {
+// AttachToContainer shows what a container logs, until it ends or ctx does. One that has an input, and a shell or nothing as its command,
+// is a shell that reads what is typed; it ends with that.
+func (r *Runtime) AttachToContainer(ctx context.Context, id string, stdin io.Reader, stdout, stderr io.Writer, tty bool) error {
 	if stdout == nil {
 		stdout = io.Discard
 	}
-	return r.ReadLogs(ctx, id, LogOptions{Follow: true}, stdout, io.Discard)
+	r.mu.Lock()
+	c, ok := r.containers[id]
+	interactive := ok && c.shell && stdin != nil && r.options.Shell != nil
+	r.mu.Unlock()
+	if !interactive {
+		if stdin != nil {
+			go func() {
+				// What is typed goes nowhere; the end of it is the client's.
+				_, _ = io.Copy(io.Discard, stdin)
+			}()
+		}
+		return r.ReadLogs(ctx, id, LogOptions{Follow: true}, stdout, io.Discard)
+	}
+	err := r.ExecInContainer(ctx, id, []string{"sh"}, stdin, stdout, stderr, tty)
+	var exit utilexec.ExitError
+	switch {
+	case err == nil:
+		r.finish(id, end{})
+	case errors.As(err, &exit):
+		r.finish(id, end{code: int32(exit.ExitStatus())})
+	default:
+		return err
+	}
+	return nil
 }
 
 // ReopenContainerLog does nothing: a log is made up when it is read.

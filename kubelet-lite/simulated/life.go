@@ -126,7 +126,7 @@ func (r *Runtime) CreateContainer(_ context.Context, sandboxID string, config *r
 		image: cmp.Or(image.GetUserSpecifiedImage(), image.GetImage()), imageRef: image.GetImage(), annotations: config.Annotations,
 		stopSignal: config.StopSignal, state: runtimeapi.ContainerState_CONTAINER_CREATED, createdAt: time.Now().UnixNano(),
 	}
-	c.natural, c.brief = natural(c.kind, s.job, slices.Concat(config.Command, config.Args))
+	c.setCommand(slices.Concat(config.Command, config.Args), config.Stdin)
 	s.containers = append(s.containers, c)
 	r.containers[c.id] = c
 	event = containerEvent(c, runtimeapi.ContainerEventType_CONTAINER_CREATED_EVENT)

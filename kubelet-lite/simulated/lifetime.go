@@ -3,6 +3,7 @@
 package simulated
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,6 +66,14 @@ func natural(kind string, job bool, command []string) (e end, ends bool) {
 		return end{}, false
 	}
 	return end{after: pause, code: code}, true
+}
+
+// setCommand works out what follows from a container's command.
+func (c *container) setCommand(command []string, stdin bool) {
+	c.natural, c.brief = natural(c.kind, c.box.job, command)
+	if stdin && (len(command) == 0 || (isShell(command[0]) && !slices.Contains(command, "-c"))) {
+		c.shell, c.brief = true, false
+	}
 }
 
 func (c *container) settings() settings {

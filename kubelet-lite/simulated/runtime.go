@@ -94,6 +94,7 @@ type container struct {
 	image, imageRef                  string
 	natural                          end
 	brief                            bool              // it ends as natural says, if nothing else is asked of it
+	shell                            bool              // it reads commands from its input
 	annotations                      map[string]string // of the node agent
 	stopSignal                       runtimeapi.Signal
 	state                            runtimeapi.ContainerState

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -22,13 +23,16 @@ import (
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	k8sruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/client-go/transport/spdy"
 	utilexec "k8s.io/client-go/util/exec"
 
 	"github.com/hivemind-project/hivemind/apis/config"
@@ -435,23 +439,70 @@ func TestVolumesAndEnvironment(t *testing.T) {
 	}
 }
 
+// TestAttach talks to a shell that is a container's command, as kubectl run -i does.
+func TestAttach(t *testing.T) {
+	c := newCluster(t)
+	p := pod("talk")
+	p.Spec.RestartPolicy = v1.RestartPolicyNever
+	p.Spec.Containers[0].Stdin, p.Spec.Containers[0].Command = true, []string{"sh"}
+	c.create(p)
+	c.create(pod("web"))
+	c.until("talk", "ready", ready)
+	c.until("web", "ready", ready)
+	out, code := c.stream("talk", "attach", "echo hi\nexit 3\n", &v1.PodAttachOptions{Container: "c", Stdin: true, Stdout: true, Stderr: true})
+	if code != 0 || out != "hi\n" {
+		t.Errorf("attached: %d, %q", code, out)
+	}
+	done := c.until("talk", "failed", func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
+	if code := status(done).State.Terminated.ExitCode; code != 3 {
+		t.Errorf("the shell ended with %d", code)
+	}
+	// Any other container shows its log, until it ends.
+	shown := &watched{first: make(chan struct{})}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- c.open("web", "attach", &v1.PodAttachOptions{Container: "c", Stdout: true}, remotecommand.StreamOptions{Stdout: shown})
+	}()
+	late := time.After(patience)
+	select {
+	case <-shown.first:
+	case <-late:
+		t.Fatal("attaching shows nothing")
+	}
+	c.annotate("web", map[string]any{"run-for": "0s"})
+	select {
+	case err := <-ended:
+		if err != nil || !strings.Contains(shown.String(), "container c of pod default/web runs, simulated") {
+			t.Errorf("attached to web: %q, %v", shown.String(), err)
+		}
+	case <-late:
+		t.Fatal("attaching does not end with the container")
+	}
+	forward := c.CoreV1().RESTClient().Post().Resource("pods").Namespace("default").Name("talk").SubResource("portforward").URL()
+	transport, upgrader, err := spdy.RoundTripperFor(c.admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = spdy.NewDialer(upgrader, &http.Client{Transport: transport}, "POST", forward).Dial(portforward.PortForwardProtocolV1Name)
+	if err == nil || !strings.Contains(err.Error(), "nothing listens in a simulated pod") && !strings.Contains(err.Error(), "pod not found") {
+		t.Errorf("port-forward: %v", err)
+	}
+}
+
 // exec runs a command as kubectl does, and returns all that it printed.
 func (c *cluster) exec(name, stdin string, command ...string) (string, int) {
 	c.t.Helper()
-	options := &v1.PodExecOptions{Container: "c", Command: command, Stdin: stdin != "", Stdout: true, Stderr: true}
-	request := c.CoreV1().RESTClient().Post().Resource("pods").Namespace("default").Name(name).SubResource("exec").VersionedParams(options, scheme.ParameterCodec)
-	executor, err := remotecommand.NewSPDYExecutor(c.admin, "POST", request.URL())
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	return c.stream(name, "exec", stdin, &v1.PodExecOptions{Container: "c", Command: command, Stdin: stdin != "", Stdout: true, Stderr: true})
+}
+
+func (c *cluster) stream(name, verb, stdin string, options k8sruntime.Object) (string, int) {
+	c.t.Helper()
 	var out, errs bytes.Buffer
 	streams := remotecommand.StreamOptions{Stdout: &out, Stderr: &errs}
 	if stdin != "" {
 		streams.Stdin = strings.NewReader(stdin)
 	}
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
-	defer cancel()
-	err = executor.StreamWithContext(ctx, streams)
+	err := c.open(name, verb, options, streams)
 	var exit utilexec.CodeExitError
 	switch {
 	case err == nil:
@@ -459,8 +510,40 @@ func (c *cluster) exec(name, stdin string, command ...string) (string, int) {
 	case errors.As(err, &exit):
 		return out.String() + errs.String(), exit.Code
 	}
-	c.t.Fatalf("%q: %v; it said %q", command, err, out.String()+errs.String())
-	return "", 0
+	c.t.Errorf("%s of %s: %v; it said %q", verb, name, err, out.String()+errs.String())
+	return "", -1
+}
+
+func (c *cluster) open(name, verb string, options k8sruntime.Object, streams remotecommand.StreamOptions) error {
+	request := c.CoreV1().RESTClient().Post().Resource("pods").Namespace("default").Name(name).SubResource(verb).VersionedParams(options, scheme.ParameterCodec)
+	executor, err := remotecommand.NewSPDYExecutor(c.admin, "POST", request.URL())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	return executor.StreamWithContext(ctx, streams)
+}
+
+// watched is a buffer that says when there is something in it.
+type watched struct {
+	mu    sync.Mutex
+	once  sync.Once
+	first chan struct{}
+	text  strings.Builder
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.once.Do(func() { close(w.first) })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(p)
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
 }
 
 func (c *cluster) logs(name string, o v1.PodLogOptions) string {

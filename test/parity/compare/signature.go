@@ -44,6 +44,9 @@ func (d Difference) Signature() Signature {
 	return Signature{d.Aspect, path, stock, hivemind}
 }
 
+// formLimit is how long a form is at most.
+const formLimit = 300
+
 // around is how much of what is the same stands beside what is not.
 const around = 24
 
@@ -59,6 +62,7 @@ func apart(a, b string) (string, string) {
 	}
 	cut := func(text string) string {
 		from, to := max(0, start-around), min(len(text), len(text)-end+around)
+		to = min(to, from+formLimit)
 		return digits.ReplaceAllString("…"+strings.ToValidUTF8(text[from:to], "")+"…", "N")
 	}
 	return cut(a), cut(b)
@@ -105,8 +109,8 @@ func form(aspect Aspect, text string) string {
 	if i := strings.Index(text, "parity-"); i >= 0 {
 		text = parityName.ReplaceAllString(text, "<name>")
 	}
-	if len(text) > 300 {
-		text = text[:300] + "…"
+	if len(text) > formLimit {
+		text = strings.ToValidUTF8(text[:formLimit], "") + "…"
 	}
 	return text
 }
