@@ -24,7 +24,7 @@ find . -name '*.go' -not -path './build/*' -print0 | xargs -0 awk 'FNR == 1 { n 
 
 go -C hack/tools build -o ../../build/tools/ ./arrows honnef.co/go/tools/cmd/staticcheck || exit 1
 build/tools/arrows ./... || failed=1
-for module in . test/clients test/clients/older; do
+for module in . examples/operator test/clients test/clients/older; do
 	go -C "$module" vet ./... || failed=1
 	(cd "$module" && "$OLDPWD/build/tools/staticcheck" ./...) || failed=1
 done

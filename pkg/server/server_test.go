@@ -30,10 +30,14 @@ func startCluster(t *testing.T, dir string) *cluster {
 	t.Helper()
 	c := &config.Config{DataDir: dir, Roles: []string{config.RoleServer}}
 	c.Node.Name, c.Node.IP = "test", "127.0.0.1"
-	c.API.Port = freePort(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.API.Port = listener.Addr().(*net.TCPAddr).Port
 	c.Storage.UnsafeNoFsync = true
 	config.SetDefaults(c)
-	s := New(c, Options{})
+	s := New(c, Options{Listener: listener})
 	group := component.NewGroup(s.Components()...)
 	if err := group.Start(t.Context(), nil); err != nil {
 		t.Fatal(err)
@@ -62,16 +66,6 @@ func startCluster(t *testing.T, dir string) *cluster {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	return startCluster(t, filepath.Join(t.TempDir(), "hivemind"))
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // eventually waits for what a controller or a watch brings about.

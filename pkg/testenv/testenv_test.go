@@ -22,6 +22,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/hivemind-project/hivemind/apis/config"
 )
 
 // start starts a cluster that the tests in this file need no nodes for.
@@ -118,6 +120,38 @@ func TestClustersAreIndependent(t *testing.T) {
 	wg.Wait()
 }
 
+func TestNodesAreAsAskedFor(t *testing.T) {
+	for _, tt := range []struct {
+		options Options
+		want    string
+	}{
+		{Options{}, "node=Ready"},
+		{Options{Nodes: NoNodes}, ""},
+		{Options{Nodes: 3, Simulated: config.Simulated{Zones: 2, CPU: "4"}}, "node=Ready,zone-0,4 node-1=Ready,zone-1,4 node-2=Ready,zone-0,4"},
+	} {
+		nodes, err := clientset(t, Start(t, tt.options).Config()).CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, n := range nodes.Items {
+			text := n.Name + "="
+			for _, c := range n.Status.Conditions {
+				if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
+					text += "Ready"
+				}
+			}
+			if zone := n.Labels[corev1.LabelTopologyZone]; zone != "" {
+				text += "," + zone + "," + n.Status.Capacity.Cpu().String()
+			}
+			got = append(got, text)
+		}
+		if joined := strings.Join(got, " "); joined != tt.want {
+			t.Errorf("nodes %s, want %s", joined, tt.want)
+		}
+	}
+}
+
 // A certificate of one cluster is worth nothing in another.
 func TestClustersDoNotTrustEachOther(t *testing.T) {
 	one, two := start(t), start(t)
@@ -195,6 +229,7 @@ func TestWrongOptions(t *testing.T) {
 		{Options{Nodes: -2}, "Options.Nodes is -2: give a number of nodes, or NoNodes"},
 		{Options{Dir: full}, "Options.Dir " + full + " is not empty: give a directory that is, since Stop removes it"},
 		{Options{Dir: notDir}, "make Options.Dir: mkdir " + notDir + ": not a directory"},
+		{Options{Simulated: config.Simulated{PullDelay: "soon"}}, `Options: simulated.pullDelay: Invalid value: "soon": must be a duration, such as 1.5s or 200ms`},
 		{Options{CRDs: CRDs{Paths: []string{"no/such"}}}, "read Options.CRDs: stat no/such: no such file or directory"},
 		{Options{Webhooks: Webhooks{Paths: []string{"no/such"}}}, "read Options.Webhooks: stat no/such: no such file or directory"},
 	} {
