@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/registry/generic"
@@ -41,6 +42,8 @@ type Registry struct {
 type Options struct {
 	// RESTOptions returns where resources are kept, given how to encode them.
 	RESTOptions func(runtime.Codec) generic.RESTOptionsGetter
+	// WrittenSince is the first revision that was written by this version of the program.
+	WrittenSince int64
 	// ServiceCIDR is where cluster addresses come from; FirstNodePort and LastNodePort where node ports do.
 	ServiceCIDR                 netip.Prefix
 	FirstNodePort, LastNodePort int32
@@ -55,8 +58,9 @@ func New(options Options) (*Registry, error) {
 	}
 	r := &Registry{Scheme: scheme, Codecs: serializer.NewCodecFactory(scheme), ParameterCodec: runtime.NewParameterCodec(scheme), byName: map[schema.GroupResource]*Store{}}
 	restOptions := options.RESTOptions(storageCodec(scheme, r.Codecs, all))
+	proto := protobuf.NewSerializer(scheme, scheme)
 	for _, row := range all {
-		store, err := newStore(scheme, row, restOptions)
+		store, err := newStore(scheme, row, restOptions, r.Codecs.EncoderForVersion(proto, row.GroupVersion), options.WrittenSince)
 		if err != nil {
 			return nil, err
 		}

@@ -49,6 +49,8 @@ type Server struct {
 type Options struct {
 	// Failed is told why the process is about to end where the storage cannot go on.
 	Failed func(error)
+	// Version is that of the program. What another one has written is decoded as it is read, to have this one's defaults.
+	Version string
 	// Listener is where the API server serves, in place of the configuration's port on loopback and the node's address; its
 	// port must be the configuration's. The server closes it once its component "api server" has been started.
 	Listener net.Listener
@@ -160,7 +162,13 @@ func (s *Server) startInformers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.registry, err = registry.New(registry.Options{RESTOptions: s.etcd.RESTOptionsGetter, ServiceCIDR: services, FirstNodePort: first, LastNodePort: last})
+	since, err := s.etcd.WrittenSince(ctx, s.options.Version)
+	if err != nil {
+		return err
+	}
+	s.registry, err = registry.New(registry.Options{
+		RESTOptions: s.etcd.RESTOptionsGetter, WrittenSince: since, ServiceCIDR: services, FirstNodePort: first, LastNodePort: last,
+	})
 	if err != nil {
 		return err
 	}

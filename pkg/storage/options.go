@@ -53,7 +53,10 @@ func (e *Etcd) decorate(
 	config *storagebackend.ConfigForResource, resourcePrefix string, _ func(obj runtime.Object) (string, error),
 	newFunc, newListFunc func() runtime.Object, _ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers,
 ) (storage.Interface, factory.DestroyFunc, error) {
-	versioner := storage.APIObjectVersioner{}
+	var versioner storage.Versioner = storage.APIObjectVersioner{}
+	if own, ok := config.Codec.(interface{ Versioner() storage.Versioner }); ok {
+		versioner = own.Versioner() // of what is no object to look at
+	}
 	transformer := config.Transformer
 	if transformer == nil {
 		transformer = identity.NewEncryptCheckTransformer()
