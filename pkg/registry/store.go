@@ -126,6 +126,7 @@ func (s *Store) List(ctx context.Context, options *metainternalversion.ListOptio
 
 // Delete is the generic store's; it says what becomes of dependents where the client does not.
 func (s *Store) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	GrowStack()
 	s.warnOfDependents(ctx, options)
 	return s.Store.Delete(ctx, name, validate, options)
 }
@@ -196,6 +197,7 @@ func (s *statusREST) Get(ctx context.Context, name string, options *metav1.GetOp
 
 func (s *statusREST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc,
 	updateValidation rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	GrowStack()
 	// A status is of something that is there: never create, whatever the kind allows for PUT.
 	return s.store.Update(ctx, name, info, createValidation, updateValidation, false, options)
 }

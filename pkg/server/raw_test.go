@@ -132,7 +132,7 @@ func TestStoredBytesOfOne(t *testing.T) {
 	if !bytes.Equal(stored, encoded) || len(stored) < 20_000 {
 		for i := range min(len(stored), len(encoded)) {
 			if stored[i] != encoded[i] {
-				t.Logf("%d: %q\n%q", i, stored[max(0,i-200):i+100], encoded[max(0,i-200):i+100])
+				t.Logf("%d: %q\n%q", i, stored[max(0, i-200):i+100], encoded[max(0, i-200):i+100])
 				break
 			}
 		}
