@@ -32,8 +32,8 @@ import (
 const (
 	// snapshotCount bounds the raft log between snapshots; catchUpEntries is what stays for a slow follower. Both are
 	// lower than etcd's defaults because the log's entries are held in memory.
-	snapshotCount  = 5000
-	catchUpEntries = 500
+	snapshotCount  = 1000
+	catchUpEntries = 200
 
 	// A lone member elects itself after 1 to 3 ticks (etcd advances the clock by electionTicks-1, raft draws the timeout from
 	// [electionTicks, 2 electionTicks)), which is most of the time that the storage takes to start. With other members these
