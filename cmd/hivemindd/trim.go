@@ -65,10 +65,10 @@ func filePages() (int, error) {
 	return shared * os.Getpagesize(), nil
 }
 
-// dropFilePages takes file pages out of the process's resident memory: its own code and
-// constants, nearly all of which a start touches and a third of which idling does, and the storage's file, which is mapped
-// with every page present. They stay in the kernel's cache, and those in use are mapped again as they are touched, in
-// some hundred faults of a microsecond. Server and agent idle at 75 MB with this and at 125 MB without.
+// dropFilePages takes file pages out of the process's resident memory: its own code and constants, nearly all of which a start touches
+// and a third of which idling does, and the storage's file, which is mapped with every page present. They stay in the kernel's
+// cache, and those in use are mapped again as they are touched, in some hundred faults of a microsecond. Server and agent idle at
+// 75 MB with this and at 125 MB without.
 func dropFilePages() error {
 	program, err := os.Executable()
 	if err != nil {
