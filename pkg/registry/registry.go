@@ -13,6 +13,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -68,6 +69,7 @@ func New(options Options) (*Registry, error) {
 	}
 	r.services.attach(r.Store("", "services"))
 	attachRequester(r.Store("certificates.k8s.io", "certificatesigningrequests"))
+	attachAdministration(r.Store("resource.k8s.io", "resourceclaims"), r.Store("resource.k8s.io", "resourceclaimtemplates"), r.Store("", "namespaces"))
 	return r, nil
 }
 
@@ -148,6 +150,7 @@ func (r *Registry) Groups(o ServeOptions) []Group {
 	resources := group(autoscalingv1.SchemeGroupVersion)
 	resources["horizontalpodautoscalers"], resources["horizontalpodautoscalers/status"] = autoscalers, newStatusREST(autoscalers)
 	group(certificatesv1.SchemeGroupVersion)["certificatesigningrequests/approval"] = newApprovalREST(r.Store("certificates.k8s.io", "certificatesigningrequests"))
+	group(resourcev1.SchemeGroupVersion)["resourceclaims/status"] = newClaimStatusREST(r.Store("resource.k8s.io", "resourceclaims"), r.Store("", "namespaces"), o.Authorizer)
 	group(eventsv1.SchemeGroupVersion)["events"] = newEventsREST(r.Store("", "events"))
 	authentication, authorization := reviewStorage(o.Authenticator, o.Audiences, o.Authorizer, o.Rules)
 	groups = append(groups, Group{authenticationv1.SchemeGroupVersion, authentication}, Group{authorizationv1.SchemeGroupVersion, authorization})
