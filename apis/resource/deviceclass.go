@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/hivemind-project/hivemind/apis/check"
@@ -21,14 +20,14 @@ import (
 
 // ValidateDeviceClass checks a new DeviceClass.
 func ValidateDeviceClass(class *resourcev1.DeviceClass) field.ErrorList {
-	errs := check.ClusterMetadata(&class.ObjectMeta, apivalidation.NameIsDNSSubdomain)
+	errs := check.ClusterMetadataLongName(&class.ObjectMeta)
 	return append(errs, validateDeviceClassSpec(&class.Spec, &resourcev1.DeviceClassSpec{})...)
 }
 
 // ValidateDeviceClassUpdate checks an update of a DeviceClass. What did not change was checked by the rules of its time.
 func ValidateDeviceClassUpdate(class, before *resourcev1.DeviceClass) field.ErrorList {
 	var l check.List
-	l.Add(check.ClusterMetadata(&class.ObjectMeta, apivalidation.NameIsDNSSubdomain))
+	l.Add(check.ClusterMetadataLongName(&class.ObjectMeta))
 	l.Add(check.MetadataUpdate(&class.ObjectMeta, &before.ObjectMeta))
 	l.Add(validateDeviceClassSpec(&class.Spec, &before.Spec))
 	return l.Errors()

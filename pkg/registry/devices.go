@@ -14,12 +14,14 @@ func deviceRows() []*Resource {
 	v1 := resourcev1.SchemeGroupVersion
 	return []*Resource{
 		Kind[resourcev1.DeviceClass]{
-			Resource: "deviceclasses", Singular: "deviceclass", Cluster: true, Generation: true,
+			ReturnDeleted: true,
+			Resource:      "deviceclasses", Singular: "deviceclass", Cluster: true, Generation: true,
 			List:     func() runtime.Object { return &resourcev1.DeviceClassList{} },
 			Validate: resource.ValidateDeviceClass, ValidateUpdate: resource.ValidateDeviceClassUpdate,
 		}.in(v1, "DeviceClass"),
 		Kind[resourcev1.ResourceClaim]{
-			Resource: "resourceclaims", Singular: "resourceclaim", Status: true, StatusResets: []string{"metadata"},
+			ReturnDeleted: true, StatusResets: []string{"metadata"},
+			Resource: "resourceclaims", Singular: "resourceclaim", Status: true,
 			List:             func() runtime.Object { return &resourcev1.ResourceClaimList{} },
 			SetDefaults:      resource.SetDefaultsResourceClaim,
 			PrepareForCreate: resource.PrepareResourceClaimForCreate, PrepareForUpdate: resource.PrepareResourceClaimForUpdate,
@@ -28,14 +30,16 @@ func deviceRows() []*Resource {
 			ValidateStatusUpdate: resource.ValidateResourceClaimStatusUpdate,
 		}.in(v1, "ResourceClaim"),
 		Kind[resourcev1.ResourceClaimTemplate]{
-			Resource: "resourceclaimtemplates", Singular: "resourceclaimtemplate",
+			ReturnDeleted: true,
+			Resource:      "resourceclaimtemplates", Singular: "resourceclaimtemplate",
 			List:             func() runtime.Object { return &resourcev1.ResourceClaimTemplateList{} },
 			SetDefaults:      resource.SetDefaultsResourceClaimTemplate,
 			PrepareForCreate: resource.PrepareResourceClaimTemplateForCreate, PrepareForUpdate: resource.PrepareResourceClaimTemplateForUpdate,
 			Validate: resource.ValidateResourceClaimTemplate, ValidateUpdate: resource.ValidateResourceClaimTemplateUpdate,
 		}.in(v1, "ResourceClaimTemplate"),
 		Kind[resourcev1.ResourceSlice]{
-			Resource: "resourceslices", Singular: "resourceslice", Cluster: true, Generation: true,
+			ReturnDeleted: true,
+			Resource:      "resourceslices", Singular: "resourceslice", Cluster: true, Generation: true,
 			List:             func() runtime.Object { return &resourcev1.ResourceSliceList{} },
 			SetDefaults:      resource.SetDefaultsResourceSlice,
 			PrepareForCreate: resource.PrepareResourceSliceForCreate, PrepareForUpdate: resource.PrepareResourceSliceForUpdate,
