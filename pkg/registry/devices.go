@@ -3,7 +3,10 @@
 package registry
 
 import (
+	"context"
+
 	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/hivemind-project/hivemind/apis/resource"
@@ -48,4 +51,16 @@ func deviceRows() []*Resource {
 			Warnings: resource.WarningsResourceSlice,
 		}.in(v1, "ResourceSlice"),
 	}
+}
+
+// NodeOfResourceSlice returns the node whose devices the slice has, "" where it is of no single node.
+func (r *Registry) NodeOfResourceSlice(ctx context.Context, name string) (string, error) {
+	obj, err := r.Store("resource.k8s.io", "resourceslices").Get(ctx, name, &metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	if node := obj.(*resourcev1.ResourceSlice).Spec.NodeName; node != nil {
+		return *node, nil
+	}
+	return "", nil
 }

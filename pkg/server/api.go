@@ -118,7 +118,7 @@ func (s *Server) authorizers() (*rbac.Authorizer, authorizer.Authorizer, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	nodes, err := node.NewAuthorizer(s.informers.Core().V1().Pods(), s.informers.Core().V1().PersistentVolumes(), nil)
+	nodes, err := node.NewAuthorizer(s.informers.Core().V1().Pods(), s.informers.Core().V1().PersistentVolumes(), nil, s.registry.NodeOfResourceSlice)
 	if err != nil {
 		return nil, nil, err
 	}
