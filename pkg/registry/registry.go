@@ -116,6 +116,8 @@ type ServeOptions struct {
 	Tokens        *token.Requests
 	// KubeletTransport authenticates this server to node agents.
 	KubeletTransport http.RoundTripper
+	// Health tells of parts of the control plane, by name, what is wrong with them.
+	Health map[string]func(context.Context) error
 }
 
 // Group is what one API group version serves: resources and subresources by their path.
@@ -166,6 +168,7 @@ func (r *Registry) addCore(resources map[string]rest.Storage, o ServeOptions) {
 	resources["namespaces"] = newNamespaceREST(namespaces)
 	resources["namespaces/finalize"] = newNamespaceFinalizeREST(namespaces)
 	resources["bindings"] = legacyBindingREST{binding}
+	resources["componentstatuses"] = newComponentStatusREST(o.Health)
 	resources["pods/binding"] = binding
 	resources["pods/eviction"] = newEvictionREST(pods, r.Store("policy", "poddisruptionbudgets"))
 	resources["pods/log"] = &podLogREST{pods, kubelets}

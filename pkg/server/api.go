@@ -89,6 +89,9 @@ func (s *Server) startAPI(ctx context.Context) error {
 			Authenticator:    tokensOnly,
 			Tokens:           &token.Requests{Issuer: issuer, Audiences: audiences, Get: s.registry.Getters()},
 			KubeletTransport: s.kubeletTransport(),
+			Health: map[string]func(context.Context) error{
+				controllerManager: s.work.health(controllerManager), schedulerPart: s.work.health(schedulerPart), storagePart: s.etcd.Err,
+			},
 		},
 		Webhooks:        webhooks,
 		TypeConverter:   types,
