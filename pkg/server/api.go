@@ -89,6 +89,9 @@ func (s *Server) startAPI(ctx context.Context) error {
 			Authenticator:    tokensOnly,
 			Tokens:           &token.Requests{Issuer: issuer, Audiences: audiences, Get: s.registry.Getters()},
 			KubeletTransport: s.kubeletTransport(),
+			Health: map[string]func(context.Context) error{
+				controllerManager: s.work.health(controllerManager), schedulerPart: s.work.health(schedulerPart), storagePart: s.etcd.Err,
+			},
 		},
 		Webhooks:        webhooks,
 		TypeConverter:   types,
@@ -118,7 +121,7 @@ func (s *Server) authorizers() (*rbac.Authorizer, authorizer.Authorizer, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	nodes, err := node.NewAuthorizer(s.informers.Core().V1().Pods(), s.informers.Core().V1().PersistentVolumes(), nil)
+	nodes, err := node.NewAuthorizer(s.informers.Core().V1().Pods(), s.informers.Core().V1().PersistentVolumes(), nil, s.registry.NodeOfResourceSlice)
 	if err != nil {
 		return nil, nil, err
 	}
