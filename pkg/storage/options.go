@@ -55,7 +55,11 @@ func (e *Etcd) decorate(
 ) (storage.Interface, factory.DestroyFunc, error) {
 	versioner := storage.APIObjectVersioner{}
 	transformer := config.Transformer
-	if transformer == nil {
+	switch {
+	case transformer != nil:
+	case e.Transformers != nil:
+		transformer = e.Transformers.TransformerForResource(config.GroupResource)
+	default:
 		transformer = identity.NewEncryptCheckTransformer()
 	}
 	store, err := etcd3.New(e.Client, e.compactor, config.Codec, newFunc, newListFunc, config.Prefix, resourcePrefix, config.GroupResource,
