@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -76,6 +77,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err := s.syncInformers(ctx); err != nil {
 		return fmt.Errorf("read the storage: %w", err)
 	}
+	maps.Copy(discovery, s.encryptionHandlers())
 	listener, err := s.listen()
 	if err != nil {
 		return err

@@ -28,15 +28,18 @@ type cluster struct {
 // startCluster starts a server over dir, which may hold what an earlier one left.
 func startCluster(t *testing.T, dir string) *cluster {
 	t.Helper()
-	c := &config.Config{DataDir: dir, Roles: []string{config.RoleServer}}
-	c.Node.Name, c.Node.IP = "test", "127.0.0.1"
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.API.Port = listener.Addr().(*net.TCPAddr).Port
-	c.Storage.UnsafeNoFsync = true
+	return startClusterWith(t, dir, func(*config.Config) {})
+}
+
+// startClusterWith is startCluster with what change makes of the configuration.
+func startClusterWith(t *testing.T, dir string, change func(*config.Config)) *cluster {
+	t.Helper()
+	c, listener := newConfig(t, dir)
+	change(c)
 	config.SetDefaults(c)
+	if errs := config.Validate(c); len(errs) > 0 {
+		t.Fatal(errs)
+	}
 	s := New(c, Options{Listener: listener})
 	group := component.NewGroup(s.Components()...)
 	if err := group.Start(t.Context(), nil); err != nil {
@@ -61,6 +64,21 @@ func startCluster(t *testing.T, dir string) *cluster {
 	}
 	admin.QPS = -1
 	return &cluster{kubernetes.NewForConfigOrDie(admin), s, admin, stop}
+}
+
+// newConfig is the configuration of a server alone, and the port that it serves on.
+func newConfig(t *testing.T, dir string) (*config.Config, net.Listener) {
+	t.Helper()
+	c := &config.Config{DataDir: dir, Roles: []string{config.RoleServer}}
+	c.Node.Name, c.Node.IP = "test", "127.0.0.1"
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.API.Port = listener.Addr().(*net.TCPAddr).Port
+	c.Storage.UnsafeNoFsync = true
+	config.SetDefaults(c)
+	return c, listener
 }
 
 func newCluster(t *testing.T) *cluster {

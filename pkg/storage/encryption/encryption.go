@@ -219,12 +219,15 @@ func (e *Encryption) Settle(ctx context.Context) error {
 var ErrBusy = errors.New("a rotation goes on already")
 
 // Rotate makes a new key, which is written with from then on, and rewrites every encrypted object. The old key goes when none needs it. It may be ended at any
-// time: what is left to do is done by the next Settle or Rotate.
-func (e *Encryption) Rotate(ctx context.Context) error {
+// time: what is left to do is done by the next Settle or Rotate. begun, which may be nil, is called once the new key is written with.
+func (e *Encryption) Rotate(ctx context.Context, begun func()) error {
 	if !e.working.TryLock() {
 		return ErrBusy
 	}
 	defer e.working.Unlock()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("rotate the encryption key: %w", err)
+	}
 	next, err := newKey()
 	if err != nil {
 		return err
@@ -241,6 +244,10 @@ func (e *Encryption) Rotate(ctx context.Context) error {
 	e.ring.Store(newRing(e.file.path, e.keys, e.retired))
 	e.changing.Unlock()
 	klog.InfoS("Rotating the key that objects are encrypted with", "key", next.Name)
+	e.progress.begin()
+	if begun != nil {
+		begun()
+	}
 	return e.settle(ctx)
 }
 

@@ -309,7 +309,7 @@ func TestRotateWhileObjectsAreWritten(t *testing.T) {
 	}()
 	for range 5 {
 		old := e.keys[0].Name
-		if err := e.Rotate(t.Context()); err != nil {
+		if err := e.Rotate(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		s := status(t, e)
@@ -358,7 +358,7 @@ func TestWriteThatIsLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Rotate(t.Context()); err != nil {
+	if err := e.Rotate(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	now, err := etcd.Client.KV.Get(t.Context(), "/registry/secrets/a")
@@ -416,7 +416,7 @@ func TestLeasesStay(t *testing.T) {
 	if err := store.Create(t.Context(), "brief", o, nil, 3600); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Rotate(t.Context()); err != nil {
+	if err := e.Rotate(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	got, err := etcd.Client.KV.Get(t.Context(), "/registry/secrets/brief")
@@ -513,7 +513,7 @@ func TestDamageKeepsTheOldKey(t *testing.T) {
 	if err := store.Get(t.Context(), "b", apistorage.GetOptions{}, &corev1.Secret{}); err == nil {
 		t.Error("a value that was moved to another object is read")
 	}
-	err = e.Rotate(t.Context())
+	err = e.Rotate(t.Context(), nil)
 	if err == nil || !strings.Contains(err.Error(), "/registry/secrets/b: decrypt with key "+old) {
 		t.Fatalf("rotation: %v", err)
 	}
@@ -544,7 +544,7 @@ func TestRotationIsOneAtATime(t *testing.T) {
 			return
 		}
 		first = false
-		if err := e.Rotate(t.Context()); !errors.Is(err, ErrBusy) {
+		if err := e.Rotate(t.Context(), nil); !errors.Is(err, ErrBusy) {
 			t.Errorf("a rotation in a rotation: %v", err)
 		}
 		if s, err := e.Status(t.Context()); err != nil || s.KeyFile != p.keys() {
@@ -554,7 +554,7 @@ func TestRotationIsOneAtATime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Rotate(t.Context()); err != nil || first {
+	if err := e.Rotate(t.Context(), nil); err != nil || first {
 		t.Fatalf("%v, asked %v", err, !first)
 	}
 }

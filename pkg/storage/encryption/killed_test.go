@@ -77,7 +77,7 @@ func victim(p place, scenario, step string) error {
 		err = e.Settle(ctx)
 	}
 	if err == nil && s.rotate {
-		err = e.Rotate(ctx)
+		err = e.Rotate(ctx, nil)
 	}
 	return err
 }
