@@ -27,6 +27,7 @@ import (
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
+	"github.com/hivemind-project/hivemind/pkg/audit"
 	"github.com/hivemind-project/hivemind/pkg/auth/node"
 	"github.com/hivemind-project/hivemind/pkg/auth/rbac"
 	"github.com/hivemind-project/hivemind/pkg/auth/token"
@@ -78,6 +79,10 @@ func (s *Server) startAPI(ctx context.Context) error {
 		return fmt.Errorf("read the storage: %w", err)
 	}
 	maps.Copy(discovery, s.encryptionHandlers())
+	log, err := audit.Open(s.config.Audit)
+	if err != nil {
+		return err
+	}
 	listener, err := s.listen()
 	if err != nil {
 		return err
@@ -92,6 +97,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 			Tokens:           &token.Requests{Issuer: issuer, Audiences: audiences, Get: s.registry.Getters()},
 			KubeletTransport: s.kubeletTransport(),
 		},
+		Audit:           log,
 		Webhooks:        webhooks,
 		TypeConverter:   types,
 		CustomResources: s.etcd.RESTOptionsGetter,

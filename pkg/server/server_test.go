@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/pkg/agent/simulation"
 	"github.com/hivemind-project/hivemind/pkg/component"
 )
 
@@ -41,7 +42,17 @@ func startClusterWith(t *testing.T, dir string, change func(*config.Config)) *cl
 		t.Fatal(errs)
 	}
 	s := New(c, Options{Listener: listener})
-	group := component.NewGroup(s.Components()...)
+	parts := s.Components()
+	if c.Runtime == config.RuntimeSimulated {
+		nodes := simulation.New(c, simulation.Options{Upstream: func() (simulation.Upstream, error) {
+			ids := s.Identities()
+			return simulation.Upstream{Client: s.NodeClient, Controller: s.ControllerClient("node-controller"), Informers: s.Informers(),
+				Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
+		}})
+		s.DialNodes(nodes.Dial)
+		parts = append(parts, nodes.Components()...)
+	}
+	group := component.NewGroup(parts...)
 	if err := group.Start(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
