@@ -160,7 +160,7 @@ func rotateKey(ctx context.Context, con *console, api *adminAPI) error {
 		if s.Stage == daemon.EncryptionCleaning {
 			now = "Removing earlier versions from the storage"
 		}
-		if now != line {
+		if now != line && s.Total > 0 {
 			fmt.Fprintln(con.out, now)
 			line = now
 		}

@@ -85,3 +85,20 @@ func TestLoadNamesTheFile(t *testing.T) {
 		}
 	}
 }
+
+// TestDocumentedPolicy: the policy of docs/security.md is one.
+func TestDocumentedPolicy(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(page), "    # /etc/hivemind/audit-policy.yaml\n")
+	text, _, ended := strings.Cut(rest, "\n\n")
+	if !found || !ended {
+		t.Fatal("docs/security.md shows no policy")
+	}
+	p, err := Parse([]byte(strings.ReplaceAll("\n"+text, "\n    ", "\n")))
+	if err != nil || len(p.Rules) < 4 {
+		t.Errorf("%v, %v", p, err)
+	}
+}

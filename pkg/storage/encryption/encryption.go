@@ -13,7 +13,7 @@
 // any point leaves every object readable, and the next start goes on: a key is in the file before the record names it, in the record before
 // it is written with, and leaves in reverse once no object needs it.
 //
-// Cost: 90 bytes and about five microseconds for each encrypted value that is read or written; a comparison of the first bytes for any other. At a start
+// Cost: 90 bytes and four microseconds for each encrypted value that is read or written; a comparison of the first bytes for any other. At a start
 // that finds all in order, one small file and one read of etcd.
 package encryption
 

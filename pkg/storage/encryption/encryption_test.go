@@ -26,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	apistorage "k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/value"
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/hivemind-project/hivemind/pkg/daemon"
@@ -573,4 +574,24 @@ func TestKeysAreNotPrinted(t *testing.T) {
 	if !slices.Equal(namesOf([]*key{k}), []string{k.Name}) {
 		t.Error("names")
 	}
+}
+
+// BenchmarkValue is what encryption adds to a read or a write of a Secret of ordinary size.
+func BenchmarkValue(b *testing.B) {
+	r := newRing("", []*key{must(newKey())}, nil)
+	where := value.DefaultContext("/registry/secrets/default/a")
+	data := bytes.Repeat([]byte("x"), 1<<10)
+	sealed := must(r.seal(b.Context(), data, where))
+	b.Run("write", func(b *testing.B) {
+		for b.Loop() {
+			must(r.seal(b.Context(), data, where))
+		}
+	})
+	b.Run("read", func(b *testing.B) {
+		for b.Loop() {
+			if _, _, err := r.open(b.Context(), sealed, where); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
