@@ -260,6 +260,9 @@ func (e *Encryption) settle(ctx context.Context) error {
 
 func (e *Encryption) finish(ctx context.Context) error {
 	e.progress.begin()
+	if e.unclean {
+		klog.InfoS("Bringing objects into the form that is configured", "resources", e.resources, "key", e.keys[0].Name)
+	}
 	rewritten, err := e.rewrite(ctx)
 	e.unclean = e.unclean || rewritten > 0
 	if err != nil {

@@ -150,7 +150,7 @@ func (f *keyFile) replace(keys []*key) error {
 	if f.fast {
 		return nil
 	}
-	return syncDir(dir)
+	return errors.Join(syncDir(dir), syncDir(filepath.Dir(dir))) // which may be new
 }
 
 // syncDir has the disk know of a rename in dir.
