@@ -36,6 +36,7 @@ import (
 
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
+	"github.com/hivemind-project/hivemind/pkg/audit"
 	"github.com/hivemind-project/hivemind/pkg/registry"
 )
 
@@ -58,6 +59,8 @@ type Config struct {
 	Rules         authorizer.RuleResolver
 	// Admission decides on writes, in order.
 	Admission []admission.Interface
+	// Audit logs requests, where there is a policy.
+	Audit audit.Log
 	// Webhooks is how this server reaches those of custom resources.
 	Webhooks Webhooks
 	// Serve is passed on to the registry's REST side.
@@ -153,6 +156,7 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	g.Authorization.Authorizer = c.Authorizer
 	g.RuleResolver = c.Rules
 	g.AdmissionControl = plugins.NewChain(c.Admission...)
+	g.AuditBackend, g.AuditPolicyRuleEvaluator = c.Audit.Backend, c.Audit.Rules
 	g.EquivalentResourceRegistry = runtime.NewEquivalentResourceRegistryWithIdentity(storedAs)
 	g.LongRunningFunc = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	g.AggregatedDiscoveryGroupManager = discoveryendpoint.NewResourceManager("apis")

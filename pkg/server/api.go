@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -26,6 +27,7 @@ import (
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
+	"github.com/hivemind-project/hivemind/pkg/audit"
 	"github.com/hivemind-project/hivemind/pkg/auth/node"
 	"github.com/hivemind-project/hivemind/pkg/auth/rbac"
 	"github.com/hivemind-project/hivemind/pkg/auth/token"
@@ -76,6 +78,11 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err := s.syncInformers(ctx); err != nil {
 		return fmt.Errorf("read the storage: %w", err)
 	}
+	maps.Copy(discovery, s.encryptionHandlers())
+	log, err := audit.Open(s.config.Audit)
+	if err != nil {
+		return err
+	}
 	listener, err := s.listen()
 	if err != nil {
 		return err
@@ -93,6 +100,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 				controllerManager: s.work.health(controllerManager), schedulerPart: s.work.health(schedulerPart), storagePart: s.etcd.Err,
 			},
 		},
+		Audit:           log,
 		Webhooks:        webhooks,
 		TypeConverter:   types,
 		CustomResources: s.etcd.RESTOptionsGetter,

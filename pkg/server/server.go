@@ -24,6 +24,7 @@ import (
 	"github.com/hivemind-project/hivemind/pkg/informer"
 	"github.com/hivemind-project/hivemind/pkg/registry"
 	"github.com/hivemind-project/hivemind/pkg/storage"
+	"github.com/hivemind-project/hivemind/pkg/storage/encryption"
 )
 
 // Server is one server of a cluster. What a component makes, those after it use.
@@ -34,6 +35,7 @@ type Server struct {
 
 	identities *pki.Bundle
 	etcd       *storage.Etcd
+	encryption *encryption.Encryption
 	registry   *registry.Registry
 	informers  *informer.Factory
 	loopback   *apiserver.Loopback
@@ -85,6 +87,7 @@ func (s *Server) Components() []component.Component {
 	return []component.Component{
 		{Name: "certificates", Start: s.startCertificates},
 		{Name: "storage", Start: s.startStorage, Stop: s.stopStorage},
+		{Name: "encryption", Start: s.startEncryption},
 		{Name: "informers", Start: s.startInformers, Stop: s.stopInformers},
 		{Name: "api server", Start: s.startAPI, Stop: s.stopAPI},
 		{Name: "bootstrap", Start: s.bootstrap},

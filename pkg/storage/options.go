@@ -61,7 +61,11 @@ func (e *Etcd) decorate(
 		versioner = own.Versioner() // of what is no object to look at
 	}
 	transformer := config.Transformer
-	if transformer == nil {
+	switch {
+	case transformer != nil:
+	case e.Transformers != nil:
+		transformer = e.Transformers.TransformerForResource(config.GroupResource)
+	default:
 		transformer = identity.NewEncryptCheckTransformer()
 	}
 	store, err := etcd3.New(e.Client, e.compactor, config.Codec, newFunc, newListFunc, config.Prefix, resourcePrefix, config.GroupResource,
