@@ -25,8 +25,8 @@ type cluster struct {
 	stop   func()
 }
 
-// startCluster starts a server over dir, which may hold what an earlier one left.
-func startCluster(t *testing.T, dir string) *cluster {
+// startCluster starts a server over dir, which may hold what an earlier one left. configure changes its configuration.
+func startCluster(t *testing.T, dir string, configure ...func(*config.Config)) *cluster {
 	t.Helper()
 	c := &config.Config{DataDir: dir, Roles: []string{config.RoleServer}}
 	c.Node.Name, c.Node.IP = "test", "127.0.0.1"
@@ -37,6 +37,9 @@ func startCluster(t *testing.T, dir string) *cluster {
 	c.API.Port = listener.Addr().(*net.TCPAddr).Port
 	c.Storage.UnsafeNoFsync = true
 	config.SetDefaults(c)
+	for _, change := range configure {
+		change(c)
+	}
 	s := New(c, Options{Listener: listener})
 	group := component.NewGroup(s.Components()...)
 	if err := group.Start(t.Context(), nil); err != nil {
