@@ -238,6 +238,12 @@ func TestBootstrapTokens(t *testing.T) {
 		t.Errorf("token review: %+v", status)
 	}
 
+	// What a machine is told of the cluster is signed with its token.
+	eventually(t, "the signature", func() (bool, error) {
+		info, err := c.CoreV1().ConfigMaps("kube-public").Get(t.Context(), "cluster-info", metav1.GetOptions{})
+		return err == nil && info.Data["jws-kubeconfig-abc123"] != "" && strings.Contains(info.Data["kubeconfig"], c.config.Host), fmt.Errorf("%v, %w", info, err)
+	})
+
 	requests := c.withToken(token).CertificatesV1().CertificateSigningRequests()
 	ask := func(name string) *certificatesv1.CertificateSigningRequest {
 		csr, _ := request(t, name, certificatesv1.KubeAPIServerClientKubeletSignerName, nodeSubject("joining"), certificatesv1.UsageClientAuth, certificatesv1.UsageDigitalSignature)
@@ -281,4 +287,8 @@ func TestBootstrapTokens(t *testing.T) {
 	if _, err := c.whoAmI(t, token); !apierrors.IsUnauthorized(err) {
 		t.Errorf("after it has expired: %v", err)
 	}
+	eventually(t, "the signature to go", func() (bool, error) {
+		info, err := c.CoreV1().ConfigMaps("kube-public").Get(t.Context(), "cluster-info", metav1.GetOptions{})
+		return err == nil && len(info.Data) == 1, fmt.Errorf("%v, %w", info, err)
+	})
 }
