@@ -17,5 +17,5 @@ if [ -d test ]; then
 	go test -tags grpcnotrace,e2e -timeout 30m -count 1 -p 1 ./test/...
 fi
 go -C examples/operator test -timeout 5m ./...
-go -C test/upstream test -timeout 5m ./policy # default roles beside stock's
+go -C test/upstream test -timeout 5m -count 1 ./policy # default roles beside stock's
 go run ./test/conformance -set pinned -fresh -timeout 2m
