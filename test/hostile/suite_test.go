@@ -44,6 +44,7 @@ func TestHostile(t *testing.T) {
 		long bool
 	}{
 		{"requests", requests, false},
+		{"definitions", definitions, false},
 	} {
 		if step.long && !*full {
 			continue // -full asks for it; the list says which these are
