@@ -11,10 +11,10 @@ import (
 
 // Go begins a collection when the heap has doubled, which a burst of work on large objects makes a gigabyte of. What Go's memory may grow to
 // is bounded instead: below atEase by nothing but that, above it to what was in use after the last collection and a fraction of it. Collections are
-// more frequent then: at most (1 + 1/headroom) of what is in use has to be looked at for every byte in use that is allocated.
+// more frequent then: each looks at what is in use once for a fraction of it that is allocated, where Go's default is for as much again.
 const (
-	atEase   = 192 << 20 // bytes; the pages of the program and of the storage's file come on top
-	headroom = 3
+	atEase   = 224 << 20 // bytes; the pages of the program and of the storage's file come on top
+	headroom = 4
 )
 
 // boundHeap keeps the bound as collections tell what is in use. It costs nothing between collections. Who sets GOMEMLIMIT or GOGC knows better.

@@ -15,7 +15,7 @@ func TestBoundOf(t *testing.T) {
 	for _, tt := range []struct{ live, beside, want int64 }{
 		{0, 0, atEase},
 		{40 * mib, 20 * mib, atEase},
-		{300 * mib, 30 * mib, 430 * mib},
+		{300 * mib, 30 * mib, 405 * mib},
 	} {
 		if got := boundOf(tt.live, tt.beside); got != tt.want {
 			t.Errorf("%d MiB live and %d beside: %d MiB, want %d", tt.live/mib, tt.beside/mib, got/mib, tt.want/mib)

@@ -26,13 +26,13 @@ import (
 // definitions makes many custom resources, with an object each, while others read the OpenAPI documents, which every one of them changes, and
 // then removes them all.
 func definitions(t *testing.T, s *suite) {
-	n := 100
+	n, fields := 40, 30
 	if *full {
-		n = 1000
+		n, fields = 1000, 3
 	}
 	client, objects := apiextensions.NewForConfigOrDie(s.admin), dynamic.NewForConfigOrDie(s.admin)
 	readers := s.readDocuments(t)
-	each(t, n, 8, func(ctx context.Context, i int) error { return define(ctx, client, objects, definition(i, 30)) })
+	each(t, n, 8, func(ctx context.Context, i int) error { return define(ctx, client, objects, definition(i, fields)) })
 	memory, err := ReadMemory(s.pid)
 	if err != nil {
 		t.Fatal(err)
