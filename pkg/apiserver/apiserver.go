@@ -89,8 +89,9 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	large := newLists()
 	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(handler, config.LongRunningFunc), config)
+		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(large.limit(handler), config.LongRunningFunc), config)
 	}
 	custom, err := newCustomResources(main, c)
 	if err != nil {
