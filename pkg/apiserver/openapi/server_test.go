@@ -222,7 +222,9 @@ func TestCustomResourcesChange(t *testing.T) {
 	d.definitions = []*apiextensionsv1.CustomResourceDefinition{widgets(), gadgets}
 	kinds := func() (v3, v2, protobuf []string) {
 		t.Helper()
-		of := func(name string) bool { return strings.HasPrefix(name, "org.example.v1.") && !strings.HasSuffix(name, "List") }
+		of := func(name string) bool {
+			return strings.HasPrefix(name, "org.example.v1.") && !strings.HasSuffix(name, "List")
+		}
 		for name := range decode[v3Document](t, get(t, h, "/openapi/v3/apis/example.org/v1").Body.Bytes()).Components.Schemas {
 			if of(name) {
 				v3 = append(v3, name)
