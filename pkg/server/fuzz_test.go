@@ -217,7 +217,7 @@ func (s *fuzzed) check(t *testing.T, method, target, contentType string, body []
 
 // stockErrors are what kube-apiserver takes for errors of its own too, though clients make them.
 var stockErrors = []string{
-	"failed to create typed patch object (", "unknown patch type: ", "Timeout: Too large resource version: ",
+	"map: map[", "failed to create typed patch object (", "unknown patch type: ", "Timeout: Too large resource version: ",
 	`resourceVersion: Invalid value: "`, "no endpoints available for service ",
 	"Internal error occurred: Object 'apiVersion' is missing in ", "Internal error occurred: Object 'Kind' is missing in ",
 }
