@@ -91,7 +91,7 @@ func New(c Config) (*Server, error) {
 	}
 	large := newLists()
 	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(large.limit(handler), config.LongRunningFunc), config)
+		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(large.limit(refuseMistakes(handler, c.Registry.Codecs)), config.LongRunningFunc), config)
 	}
 	custom, err := newCustomResources(main, c)
 	if err != nil {

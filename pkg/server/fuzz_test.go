@@ -134,7 +134,7 @@ var fuzzedPaths = map[string]string{
 	"ValidatingAdmissionPolicy": "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles",
 }
 
-func newFuzzed(f *testing.F) *fuzzed {
+func newFuzzed(f testing.TB) *fuzzed {
 	c := newCluster(f)
 	admin := &user.DefaultInfo{Name: "fuzz", Groups: []string{user.SystemPrivilegedGroup, user.AllAuthenticated}}
 	s := &fuzzed{transport: c.server.loopback.Config(admin).Transport}
@@ -217,7 +217,7 @@ func (s *fuzzed) check(t *testing.T, method, target, contentType string, body []
 
 // stockErrors are what kube-apiserver takes for errors of its own too, though clients make them.
 var stockErrors = []string{
-	"map: map[", "failed to create typed patch object (", "unknown patch type: ", "Timeout: Too large resource version: ",
+	"map: map[", "list element types are not identical: ", "expected a []interface {}, but received a ", "unable to find api field in struct ", "failed to convert new object (", "failed to create typed patch object (", "unknown patch type: ", "Timeout: Too large resource version: ",
 	`resourceVersion: Invalid value: "`, "no endpoints available for service ",
 	"Internal error occurred: Object 'apiVersion' is missing in ", "Internal error occurred: Object 'Kind' is missing in ",
 }
@@ -272,32 +272,38 @@ func FuzzWrites(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, object, way uint8, status bool, steps []byte) {
-		o, w := s.objects[int(object)%len(s.objects)], fuzzedWrites[int(way)%len(fuzzedWrites)]
-		tree := any(runtime.DeepCopyJSON(plainNumbers(o.tree).(map[string]any)))
-		if w.contentType == string(types.ApplyYAMLPatchType) {
-			delete(tree.(map[string]any)["metadata"].(map[string]any), "managedFields")
-		}
-		path := o.path
-		switch {
-		case w.method == http.MethodPost:
-			path = path[:strings.LastIndexByte(path, '/')]
-			tree.(map[string]any)["metadata"].(map[string]any)["name"] = "new"
-		case status:
-			path += "/status"
-		}
-		if w.contentType == string(types.JSONPatchType) {
-			tree = []any{
-				map[string]any{"op": "test", "path": "/metadata/name", "value": "fuzz"}, map[string]any{"op": "add", "path": "/metadata/labels", "value": map[string]any{"a": "b"}},
-				map[string]any{"op": "copy", "from": "/metadata/labels", "path": "/metadata/annotations"}, map[string]any{"op": "move", "from": "/metadata/labels/a", "path": "/metadata/labels/c"},
-				map[string]any{"op": "replace", "path": "/spec", "value": tree.(map[string]any)["spec"]}, map[string]any{"op": "remove", "path": "/spec"},
-			}
-		}
-		body, err := json.Marshal(s.words.Mutate(tree, steps))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.check(t, w.method, path+"?dryRun=All&"+w.query, w.contentType, body)
+		method, target, contentType, body := s.write(t, object, way, status, steps)
+		s.check(t, method, target, contentType, body)
 	})
+}
+
+// write is a request that changes a stored object to almost what it was.
+func (s *fuzzed) write(t testing.TB, object, way uint8, status bool, steps []byte) (method, target, contentType string, body []byte) {
+	o, w := s.objects[int(object)%len(s.objects)], fuzzedWrites[int(way)%len(fuzzedWrites)]
+	tree := any(runtime.DeepCopyJSON(plainNumbers(o.tree).(map[string]any)))
+	if w.contentType == string(types.ApplyYAMLPatchType) {
+		delete(tree.(map[string]any)["metadata"].(map[string]any), "managedFields")
+	}
+	path := o.path
+	switch {
+	case w.method == http.MethodPost:
+		path = path[:strings.LastIndexByte(path, '/')]
+		tree.(map[string]any)["metadata"].(map[string]any)["name"] = "new"
+	case status:
+		path += "/status"
+	}
+	if w.contentType == string(types.JSONPatchType) {
+		tree = []any{
+			map[string]any{"op": "test", "path": "/metadata/name", "value": "fuzz"}, map[string]any{"op": "add", "path": "/metadata/labels", "value": map[string]any{"a": "b"}},
+			map[string]any{"op": "copy", "from": "/metadata/labels", "path": "/metadata/annotations"}, map[string]any{"op": "move", "from": "/metadata/labels/a", "path": "/metadata/labels/c"},
+			map[string]any{"op": "replace", "path": "/spec", "value": tree.(map[string]any)["spec"]}, map[string]any{"op": "remove", "path": "/spec"},
+		}
+	}
+	body, err := json.Marshal(s.words.Mutate(tree, steps))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.method, path + "?dryRun=All&" + w.query, w.contentType, body
 }
 
 // FuzzBodies sends any bytes as any media type.
