@@ -40,6 +40,11 @@ func attempts() []attempt {
 	}
 	get := func(name, path, want string) attempt { return attempt{name, http.MethodGet, path, nil, "", want} }
 	const jsonType, yamlType, protobuf, cborType = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "application/cbor"
+	define := func(name, schema, want string) attempt {
+		return attempt{name, http.MethodPost, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions?dryRun=All", map[string]string{"Content-Type": "application/json"},
+			`{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"costs.hostile.example.com"},"spec":{"group":"hostile.example.com","scope":"Namespaced",` +
+				`"names":{"plural":"costs","kind":"Cost"},"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":` + schema + `}}}}]}}`, want}
+	}
 	object := func(member string) string {
 		return `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"},` + member + `}`
 	}
@@ -104,6 +109,15 @@ func attempts() []attempt {
 		get("a watch with initial events alone", configMaps+"?watch=1&sendInitialEvents=true", `422 Invalid ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan`),
 		get("a path with nothing in it", "/api/v1/namespaces/"+strings.Repeat("/", 1000), "200"),
 		get("a path that climbs", "/api/v1/namespaces/default/configmaps/..%2f..%2f..%2fsecrets", "404 NotFound the server could not find the requested resource"),
+		define("a costly rule", `{"type":"array","items":{"type":"array","items":{"type":"string"}},"x-kubernetes-validations":[{"rule":"self.all(a, a.all(b, self.all(c, c.all(d, b != d))))"}]}`, `422 Invalid CustomResourceDefinition.apiextensions.k8s.io "costs.hostile.example.com" is invalid: [spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule…`),
+		define("a rule that is none", `{"type":"array","items":{"type":"string"},"x-kubernetes-validations":[{"rule":"`+strings.Repeat("(", 10_000)+`"}]}`, `422 Invalid CustomResourceDefinition.apiextensions.k8s.io "costs.hostile.example.com" is invalid: spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule:…`),
+		define("a long rule", `{"type":"integer","x-kubernetes-validations":[{"rule":"`+strings.Repeat("self > 0 && ", 100_000)+`true"}]}`, `422 Invalid CustomResourceDefinition.apiextensions.k8s.io "costs.hostile.example.com" is invalid: spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule:…`),
+		define("a pattern that is none", `{"type":"string","pattern":"("}`, `422 Invalid CustomResourceDefinition.apiextensions.k8s.io "costs.hostile.example.com" is invalid: spec.validation.openAPIV3Schema.properties[spec].pattern: Invalid value: "(": must…`),
+		define("an enormous schema", `{"type":"object","properties":{`+many(30_000, `"p%d":{"type":"string","description":"`+strings.Repeat("x", 60)+`"}`)+`}}`, "201…"),
+		define("a deep schema", strings.Repeat(`{"type":"object","properties":{"p":`, 2000)+`{"type":"string"}`+strings.Repeat("}}", 2000), "201…"),
+		define("a schema that refers to itself", `{"$ref":"#/definitions/a"}`, `422 Invalid CustomResourceDefinition.apiextensions.k8s.io "costs.hostile.example.com" is invalid: spec.validation.openAPIV3Schema.properties[spec].$ref: Forbidden: $ref is not supported`),
+		{"a costly policy", http.MethodPost, "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies?dryRun=All", map[string]string{"Content-Type": jsonType},
+			`{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingAdmissionPolicy","metadata":{"name":"x"},"spec":{"matchConstraints":{"resourceRules":[{"apiGroups":[""],"apiVersions":["v1"],"operations":["CREATE"],"resources":["configmaps"]}]},"validations":[{"expression":"` + strings.Repeat("[", 5000) + `"}]}}`, `422 Invalid ValidatingAdmissionPolicy.admissionregistration.k8s.io "x" is invalid: spec.validations[0].expression: Invalid value: "[[[[…`},
 		get("a path that is cut", "/api/v1/namespaces/default/configmaps/%00", `404 NotFound configmaps "\x00" not found`),
 	}
 }
