@@ -132,7 +132,7 @@ func patiently(ctx context.Context, client *http.Client, url string) error {
 
 // strangers log in with tokens and certificates that are none, again and again.
 func strangers(t *testing.T, s *suite) {
-	n := 2000
+	n := 1000
 	if *full {
 		n = 50_000
 	}

@@ -27,7 +27,7 @@ import (
 // definitions makes many custom resources, with an object each, while others read the OpenAPI documents, which every one of them changes, and
 // then removes them all.
 func definitions(t *testing.T, s *suite) {
-	n, fields := 40, 30
+	n, fields := 25, 30
 	if *full {
 		n, fields = 1000, 3
 	}
