@@ -92,7 +92,7 @@ fuzz: ## Fuzz what reads requests, one target after the other: FUZZTIME=1m TARGE
 
 .PHONY: hostile
 hostile: $(STAGE)/hivemindd ## Send a server what no honest client would, and watch its memory
-	@$(GO) test -tags grpcnotrace,e2e -timeout 20m -count 1 -v ./test/hostile -full | grep -v '=== RUN'
+	@$(GO) test -tags grpcnotrace,e2e -timeout 20m -count 1 -v ./test/hostile -args -full | grep -v '=== RUN'
 
 .PHONY: generate
 generate: ## Write generated code anew (zz_generated.*)
