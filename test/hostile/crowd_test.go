@@ -30,7 +30,7 @@ import (
 func idlers(t *testing.T, s *suite) {
 	n := 1000
 	if *full {
-		n = 10_000
+		n = 3000
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -82,7 +82,7 @@ func idlers(t *testing.T, s *suite) {
 func listers(t *testing.T, s *suite) {
 	n, clients := 300, 100
 	if *full {
-		n = 3000
+		n = 1000
 	}
 	client := kubernetes.NewForConfigOrDie(s.admin)
 	each(t, n, 8, func(ctx context.Context, i int) error {

@@ -24,7 +24,7 @@ import (
 const most = 400
 
 var (
-	full = flag.Bool("full", false, "send ten times as much")
+	full = flag.Bool("full", false, "send several times as much")
 	// A server that answers otherwise than stock shows when the same steps ask stock.
 	asStock = flag.Bool("stock", false, "ask stock kube-apiserver, to see what it answers; its memory is not bounded")
 )
