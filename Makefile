@@ -86,6 +86,14 @@ parity: ## Compare the API's answers with stock kube-apiserver's: KINDS=regexp N
 	@$(GO) run -ldflags '$(LDFLAGS)' ./test/parity $(foreach f,KINDS N SEED MIN,$(if $($f),-$(shell echo $f | tr A-Z a-z) '$($f)')) \
 		$(if $(KINDS),,-write docs/parity.md)
 
+.PHONY: fuzz
+fuzz: ## Fuzz what reads requests, one target after the other: FUZZTIME=1m TARGET=regexp
+	@FUZZTIME='$(FUZZTIME)' TARGET='$(TARGET)' hack/fuzz.sh
+
+.PHONY: hostile
+hostile: $(STAGE)/hivemindd ## Send a server what no honest client would, and watch its memory
+	@$(GO) test -tags grpcnotrace,e2e -timeout 20m -count 1 -v ./test/hostile -args -full | grep -v '=== RUN'
+
 .PHONY: generate
 generate: ## Write generated code anew (zz_generated.*)
 	@for script in hack/update-*.sh; do [ ! -e "$$script" ] || "$$script"; done

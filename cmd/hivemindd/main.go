@@ -90,6 +90,7 @@ func serve(ctx context.Context, cfg *apiconfig.Config, opts options) error {
 		return err
 	}
 	defer flush()
+	boundHeap()
 	// Whoever is told of a failure is told through progress too, so that opens first.
 	var progress io.WriteCloser
 	if opts.progressFD > 2 {

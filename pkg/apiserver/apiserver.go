@@ -96,8 +96,9 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	large := newLists()
 	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return chain(handler, config, s.requests, s.complete)
+		return chain(large.limit(refuseMistakes(handler, c.Registry.Codecs)), config, s.requests, s.complete)
 	}
 	custom, err := newCustomResources(main, c)
 	if err != nil {
@@ -117,14 +118,11 @@ func New(c Config) (*Server, error) {
 	if err := listCustomGroups(custom, table, server.DiscoveryGroupManager); err != nil {
 		return nil, fmt.Errorf("list the groups of custom resources: %w", err)
 	}
-	documents, err := openapi.NewServer()
+	documents, err := openapi.NewServer(definitionsOf(custom))
 	if err != nil {
 		return nil, err
 	}
 	documents.Install(server.Handler.NonGoRestfulMux)
-	if err := server.AddPostStartHook("describe-custom-resources", describeCustomResources(custom, documents)); err != nil {
-		return nil, err
-	}
 	for path, handler := range c.Extra {
 		if path[len(path)-1] == '/' {
 			server.Handler.NonGoRestfulMux.HandlePrefix(path, handler)

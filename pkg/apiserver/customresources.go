@@ -10,11 +10,10 @@ import (
 	apiextensionshelpers "k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
-	openapicontroller "k8s.io/apiextensions-apiserver/pkg/controller/openapi"
-	openapiv3controller "k8s.io/apiextensions-apiserver/pkg/controller/openapiv3"
 	openapidefinitions "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -67,13 +66,8 @@ func establishedForLong(object any) (any, error) {
 	return object, nil
 }
 
-// describeCustomResources keeps the OpenAPI documents of custom resources as their definitions are.
-func describeCustomResources(server *apiextensions.CustomResourceDefinitions, documents *openapi.Server) genericapiserver.PostStartHookFunc {
-	definitions := server.Informers.Apiextensions().V1().CustomResourceDefinitions()
-	v2, v3 := openapicontroller.NewController(definitions), openapiv3controller.NewController(definitions)
-	return func(ctx genericapiserver.PostStartHookContext) error {
-		go v2.Run(openapi.StaticSpec(), documents.V2, ctx.Done())
-		go v3.Run(documents.V3, ctx.Done())
-		return nil
-	}
+// definitionsOf lists the definitions that server has, for whoever describes them.
+func definitionsOf(server *apiextensions.CustomResourceDefinitions) openapi.Definitions {
+	lister := server.Informers.Apiextensions().V1().CustomResourceDefinitions().Lister()
+	return func() ([]*apiextensionsv1.CustomResourceDefinition, error) { return lister.List(labels.Everything()) }
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // admin is the kubeconfig of a cluster with an authority.
-func admin(t *testing.T, authority, server string) []byte {
+func admin(t testing.TB, authority, server string) []byte {
 	t.Helper()
 	c := api.NewConfig()
 	c.Clusters["c"] = &api.Cluster{Server: server, CertificateAuthorityData: []byte(authority)}
@@ -41,7 +41,7 @@ contexts:
   context: {cluster: prod, user: prod, namespace: web}
 `
 
-func newFile(t *testing.T, content string) File {
+func newFile(t testing.TB, content string) File {
 	t.Helper()
 	f := File{Path: filepath.Join(t.TempDir(), "sub", "config"), UID: -1, GID: -1}
 	if content == "" {

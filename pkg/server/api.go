@@ -136,7 +136,7 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 	core := s.informers.Core().V1()
 	extensions := plugins.Extensions{
 		Client: client, Informers: s.informers, Authorizer: all, Custom: s.loopback.JSONConfig(self),
-		Services: webhooks.Services, Authentication: webhooks.Authentication, Life: s.life,
+		Services: webhooks.Services, Authentication: apiserver.BoundAnswers(webhooks.Authentication), Life: s.life,
 	}
 	quotas, err := plugins.NewResourceQuota(client, s.informers, s.life.Done())
 	if err != nil {

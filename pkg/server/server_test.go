@@ -27,7 +27,7 @@ type cluster struct {
 }
 
 // startCluster starts a server over dir, which may hold what an earlier one left. configure changes its configuration.
-func startCluster(t *testing.T, dir string, configure ...func(*config.Config)) *cluster {
+func startCluster(t testing.TB, dir string, configure ...func(*config.Config)) *cluster {
 	t.Helper()
 	c, listener := newConfig(t, dir)
 	for _, change := range configure {
@@ -74,7 +74,7 @@ func startCluster(t *testing.T, dir string, configure ...func(*config.Config)) *
 }
 
 // newConfig is the configuration of a server alone, and the port that it serves on.
-func newConfig(t *testing.T, dir string) (*config.Config, net.Listener) {
+func newConfig(t testing.TB, dir string) (*config.Config, net.Listener) {
 	t.Helper()
 	c := &config.Config{DataDir: dir, Roles: []string{config.RoleServer}}
 	c.Node.Name, c.Node.IP = "test", "127.0.0.1"
@@ -88,7 +88,7 @@ func newConfig(t *testing.T, dir string) (*config.Config, net.Listener) {
 	return c, listener
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	return startCluster(t, filepath.Join(t.TempDir(), "hivemind"))
 }

@@ -4,170 +4,194 @@ package openapi
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/url"
+	"io"
+	"maps"
+	"slices"
 	"sync"
 )
 
-// joinedV2 keeps the stored document of version 2 with those of CRDs, by format, until these change.
+// joinedV2 keeps the stored document of version 2 with what custom resources add, by format, until these change.
 type joinedV2 struct {
 	mu   sync.Mutex
 	docs map[string]joined
+	// known are the definitions of the stored document.
+	known map[string]bool
 }
 
 type joined struct {
-	custom string // the ETag of what was joined
+	custom string // the hash of what was joined
 	doc    document
 }
 
-// v2 returns the document of that name, with what is published into V2.
+// v2 returns the document of that name, with what custom resources add.
 func (s *Server) v2(name string) (document, error) {
 	doc, ok := s.stored[name]
 	if !ok {
 		return document{}, fmt.Errorf("%s: %w", name, errNoDocument)
 	}
-	custom, err := s.custom("application/json")
-	if err != nil {
-		return document{}, err
+	definitions, err := s.custom.established()
+	if err != nil || len(definitions) == 0 {
+		return doc, err
 	}
-	parts, err := parseV2(custom.body.Bytes())
-	if err != nil {
-		return document{}, err
-	}
-	if len(parts.Paths) == 0 {
-		return doc, nil
-	}
+	state := hashOf(definitions)
 
 	s.joined.mu.Lock()
 	defer s.joined.mu.Unlock()
-	version := custom.header.Get("Etag")
-	if have, ok := s.joined.docs[name]; ok && have.custom == version {
+	if have, ok := s.joined.docs[name]; ok && have.custom == state {
 		return have.doc, nil
+	}
+	if err := s.learn(); err != nil {
+		return document{}, err
+	}
+	additions, err := s.custom.additions(name, definitions, func(definition string) bool { return s.joined.known[definition] })
+	if err != nil {
+		return document{}, err
 	}
 	content, err := doc.content()
 	if err != nil {
 		return document{}, err
 	}
+	join := joinJSON
 	if name == V2Protobuf {
-		content, err = s.joinProtobuf(content)
-	} else {
-		content, err = joinJSON(content, parts)
+		join = joinProtobuf
 	}
+	var packed bytes.Buffer
+	w, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
 	if err != nil {
 		return document{}, err
 	}
-	archive, err := Pack(map[string][]byte{name: content})
-	if err != nil {
+	if err := join(w, content, additions); err != nil {
 		return document{}, err
 	}
-	packed, err := unpack(string(archive))
-	if err != nil {
-		return document{}, err
+	if err := w.Close(); err != nil {
+		return document{}, fmt.Errorf("pack OpenAPI document: %w", err)
 	}
 	if s.joined.docs == nil {
 		s.joined.docs = map[string]joined{}
 	}
-	s.joined.docs[name] = joined{version, packed[name]}
-	return packed[name], nil
+	made := document{gzip: packed.String(), hash: hash([]byte(doc.hash + state))}
+	s.joined.docs[name] = joined{state, made}
+	return made, nil
 }
 
-// v2Parts are the two members of a document of version 2 that grow.
-type v2Parts struct {
-	Paths       map[string]json.RawMessage `json:"paths"`
-	Definitions map[string]json.RawMessage `json:"definitions"`
-}
-
-func parseV2(data []byte) (v2Parts, error) {
-	var parts v2Parts
-	if err := json.Unmarshal(data, &parts); err != nil {
-		return parts, fmt.Errorf("read OpenAPI document: %w", err)
+// learn reads which definitions the stored document has, once.
+func (s *Server) learn() error {
+	if s.joined.known != nil {
+		return nil
 	}
-	return parts, nil
+	content, err := s.stored[V2JSON].content()
+	if err != nil {
+		return err
+	}
+	var parts struct {
+		Definitions map[string]struct{} `json:"definitions"`
+	}
+	if err := json.Unmarshal(content, &parts); err != nil {
+		return fmt.Errorf("read stored OpenAPI document: %w", err)
+	}
+	s.joined.known = map[string]bool{}
+	for name := range parts.Definitions {
+		s.joined.known[name] = true
+	}
+	return nil
 }
 
-// joinJSON adds paths and definitions; what both have is that of the stored document.
-func joinJSON(stored []byte, custom v2Parts) ([]byte, error) {
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(stored, &all); err != nil {
-		return nil, fmt.Errorf("read stored OpenAPI document: %w", err)
-	}
-	for member, more := range map[string]map[string]json.RawMessage{"paths": custom.Paths, "definitions": custom.Definitions} {
-		var have map[string]json.RawMessage
-		if err := json.Unmarshal(all[member], &have); err != nil {
-			return nil, fmt.Errorf("read %s of stored OpenAPI document: %w", member, err)
+// growing are the members of a document of version 2 that custom resources add to.
+var growing = []string{"definitions", "parameters", "paths"}
+
+// joinJSON writes the stored document with the additions, each a document too. What more than one has is that of the first.
+func joinJSON(w io.Writer, stored []byte, additions []string) error {
+	read := func(data []byte) (all map[string]json.RawMessage, grown map[string]map[string]json.RawMessage, err error) {
+		if err := json.Unmarshal(data, &all); err != nil {
+			return nil, nil, fmt.Errorf("read OpenAPI document: %w", err)
 		}
-		for key, value := range more {
-			if _, ok := have[key]; !ok {
-				have[key] = value
+		grown = map[string]map[string]json.RawMessage{}
+		for _, name := range growing {
+			if all[name] == nil {
+				continue
+			}
+			var members map[string]json.RawMessage
+			if err := json.Unmarshal(all[name], &members); err != nil {
+				return nil, nil, fmt.Errorf("read %s of OpenAPI document: %w", name, err)
+			}
+			grown[name] = members
+			all[name] = nil
+		}
+		return all, grown, nil
+	}
+	all, grown, err := read(stored)
+	if err != nil {
+		return err
+	}
+	for _, packed := range additions {
+		text, err := document{gzip: packed}.content()
+		if err != nil {
+			return err
+		}
+		_, more, err := read(text)
+		if err != nil {
+			return err
+		}
+		for name, members := range more {
+			if grown[name] == nil {
+				grown[name], all[name] = map[string]json.RawMessage{}, nil
+			}
+			for key, value := range members {
+				if _, ok := grown[name][key]; !ok {
+					grown[name][key] = value
+				}
 			}
 		}
-		data, err := json.Marshal(have)
-		if err != nil {
-			return nil, fmt.Errorf("join %s of OpenAPI documents: %w", member, err)
+	}
+	return writeObject(w, all, func(w io.Writer, name string) error {
+		if members, ok := grown[name]; ok {
+			return writeObject(w, members, func(w io.Writer, key string) error { _, err := w.Write(members[key]); return err })
 		}
-		all[member] = data
+		_, err := w.Write(all[name])
+		return err
+	})
+}
+
+// writeObject writes a JSON object of the keys of members, in order, with the values that value writes: without a copy of the whole.
+func writeObject(w io.Writer, members map[string]json.RawMessage, value func(w io.Writer, key string) error) error {
+	separator := "{"
+	for _, key := range slices.Sorted(maps.Keys(members)) {
+		quoted, err := json.Marshal(key)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "%s%s:", separator, quoted); err != nil {
+			return err
+		}
+		if err := value(w, key); err != nil {
+			return err
+		}
+		separator = ","
 	}
-	data, err := json.Marshal(all)
-	if err != nil {
-		return nil, fmt.Errorf("join OpenAPI documents: %w", err)
+	if separator == "{" {
+		separator = "{}"
+	} else {
+		separator = "}"
 	}
-	return data, nil
+	_, err := io.WriteString(w, separator)
+	return err
 }
 
 // joinProtobuf relies on how protocol buffers merge: of two messages one after the other the members are joined, lists
 // appended, and the last of single values holds. So the stored document comes last.
-func (s *Server) joinProtobuf(stored []byte) ([]byte, error) {
-	custom, err := s.custom("application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
-	if err != nil {
-		return nil, err
+func joinProtobuf(w io.Writer, stored []byte, additions []string) error {
+	for _, packed := range additions {
+		message, err := document{gzip: packed}.content()
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(message); err != nil {
+			return err
+		}
 	}
-	return append(bytes.Clone(custom.body.Bytes()), stored...), nil
-}
-
-// custom asks for the document of CRDs alone.
-func (s *Server) custom(accept string) (*recorder, error) {
-	answer := newRecorder()
-	s.customV2.ServeHTTP(answer, &http.Request{
-		Method: http.MethodGet, URL: &url.URL{Path: v2Path}, Header: http.Header{"Accept": {accept}}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	})
-	if answer.code != 0 && answer.code != http.StatusOK {
-		return nil, fmt.Errorf("read the document of custom resources: %s", http.StatusText(answer.code))
-	}
-	return answer, nil
-}
-
-// recorder is an answer in memory.
-type recorder struct {
-	header http.Header
-	code   int
-	body   bytes.Buffer
-}
-
-func newRecorder() *recorder { return &recorder{header: http.Header{}} }
-
-func (r *recorder) Header() http.Header { return r.header }
-
-func (r *recorder) WriteHeader(code int) {
-	if r.code == 0 {
-		r.code = code
-	}
-}
-
-func (r *recorder) Write(data []byte) (int, error) {
-	r.WriteHeader(http.StatusOK)
-	return r.body.Write(data)
-}
-
-// replay sends the answer.
-func (r *recorder) replay(w http.ResponseWriter) {
-	for key, values := range r.header {
-		w.Header()[key] = values
-	}
-	if r.code != 0 {
-		w.WriteHeader(r.code)
-	}
-	// A client that went away is no error of ours.
-	_, _ = w.Write(r.body.Bytes())
+	_, err := w.Write(stored)
+	return err
 }

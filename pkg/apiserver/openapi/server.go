@@ -3,16 +3,15 @@
 // Package openapi tells clients of the API's structure (/openapi/v2 and /openapi/v3), and the server's own field managers.
 //
 // What is built in is described by documents made at build time and sent as they are stored, gzip'd: they cost no memory
-// but the pages of the program that are read. Documents of CRDs are published by the controllers of
-// k8s.io/apiextensions-apiserver into V2 and V3 and joined with the stored ones when asked for: /openapi/v3 by group and
-// version, so that nothing is rewritten, and /openapi/v2, one document of 4 MB, in 0.1 s once after a change.
+// but the pages of the program that are read. Documents of custom resources are made of their definitions when asked for, and kept
+// gzip'd until these change (custom.go): /openapi/v3 by group and version, so that nothing is rewritten, and /openapi/v2, one
+// document of 4 MB, joined in 0.1 s once after a change.
 package openapi
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -21,9 +20,7 @@ import (
 
 	"github.com/munnerz/goautoneg"
 	"k8s.io/klog/v2"
-	"k8s.io/kube-openapi/pkg/handler"
 	"k8s.io/kube-openapi/pkg/handler3"
-	"k8s.io/kube-openapi/pkg/validation/spec"
 )
 
 const (
@@ -39,35 +36,18 @@ type Mux interface {
 
 // Server serves the documents.
 type Server struct {
-	// V2 and V3 take the documents of CRDs. Run apiextensions' openapi controller with StaticSpec and V2, and its
-	// openapiv3 controller with V3.
-	V2 *handler.OpenAPIService
-	V3 *handler3.OpenAPIService
-
 	stored map[string]document
-	// customV2 serves what is published into V2 alone.
-	customV2 http.Handler
-	joined   joinedV2
+	custom custom
+	joined joinedV2
 }
 
-// NewServer reads the index of the stored documents.
-func NewServer() (*Server, error) {
+// NewServer reads the index of the stored documents. definitions are what custom resources are described by; nil for none.
+func NewServer(definitions Definitions) (*Server, error) {
 	stored, err := unpack(documents)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{V2: handler.NewOpenAPIService(StaticSpec()), V3: handler3.NewOpenAPIService(), stored: stored}
-	only := &singleHandler{}
-	s.V2.RegisterOpenAPIVersionedService(v2Path, only)
-	s.customV2 = only.handler
-	return s, nil
-}
-
-// StaticSpec is the frame of a document of version 2: what the controller of CRDs adds to.
-func StaticSpec() *spec.Swagger {
-	return &spec.Swagger{SwaggerProps: spec.SwaggerProps{
-		Swagger: "2.0", Info: &spec.Info{InfoProps: spec.InfoProps{Title: "Kubernetes", Version: "v1"}}, Paths: &spec.Paths{},
-	}}
+	return &Server{stored: stored, custom: custom{definitions: definitions}}, nil
 }
 
 // Install serves the documents at /openapi/v2, /openapi/v3 and below it.
@@ -99,7 +79,7 @@ func (s *Server) serveV2(w http.ResponseWriter, r *http.Request) {
 
 // serveV3Index tells of every group and version where its document is.
 func (s *Server) serveV3Index(w http.ResponseWriter, r *http.Request) {
-	index, err := s.v3Index(r)
+	index, err := s.v3Index()
 	if err != nil {
 		fail(w, r, err)
 		return
@@ -114,14 +94,14 @@ func (s *Server) serveV3Index(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, v3Path, time.Time{}, bytes.NewReader(data))
 }
 
-func (s *Server) v3Index(r *http.Request) (*handler3.OpenAPIV3Discovery, error) {
-	custom := newRecorder()
-	ask := r.Clone(r.Context())
-	ask.Header = http.Header{}
-	s.V3.HandleDiscovery(custom, ask)
-	index := &handler3.OpenAPIV3Discovery{}
-	if err := json.Unmarshal(custom.body.Bytes(), index); err != nil {
-		return nil, fmt.Errorf("read the index of custom resources' documents: %w", err)
+func (s *Server) v3Index() (*handler3.OpenAPIV3Discovery, error) {
+	custom, err := s.custom.byVersion()
+	if err != nil {
+		return nil, err
+	}
+	index := &handler3.OpenAPIV3Discovery{Paths: map[string]handler3.OpenAPIV3DiscoveryGroupVersion{}}
+	for path, definitions := range custom {
+		index.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: v3URL(path, hashOf(definitions))}
 	}
 	for name, doc := range s.stored {
 		if path, ok := strings.CutPrefix(name, V3Prefix); ok {
@@ -138,7 +118,14 @@ func (s *Server) serveV3(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, v3Path+"/")
 	doc, ok := s.stored[V3Prefix+path]
 	if !ok {
-		s.serveCustomV3(w, r)
+		var err error
+		if doc, ok, err = s.custom.documentV3(path); err != nil {
+			fail(w, r, err)
+			return
+		}
+	}
+	if !ok {
+		http.NotFound(w, r)
 		return
 	}
 	w.Header().Add("Vary", "Accept")
@@ -175,17 +162,6 @@ func (s *Server) serveV3Protobuf(w http.ResponseWriter, r *http.Request, doc doc
 	w.Header().Set("Content-Type", "application/com.github.proto-openapi.spec.v3.v1.0+protobuf")
 	w.Header().Set("Etag", strconv.Quote(doc.hash))
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
-}
-
-// serveCustomV3 passes on to the service of CRDs, which says nothing at all of a group that it does not know.
-func (s *Server) serveCustomV3(w http.ResponseWriter, r *http.Request) {
-	answer := newRecorder()
-	s.V3.HandleGroupVersion(answer, r)
-	if answer.code == 0 && answer.body.Len() == 0 {
-		http.NotFound(w, r)
-		return
-	}
-	answer.replay(w)
 }
 
 // serve sends a stored document, as it is where the client takes gzip.
@@ -258,10 +234,5 @@ func negotiate(r *http.Request, protobuf ...string) format {
 	}
 	return notAcceptable
 }
-
-// singleHandler is a mux for one handler.
-type singleHandler struct{ handler http.Handler }
-
-func (s *singleHandler) Handle(_ string, h http.Handler) { s.handler = h }
 
 var errNoDocument = errors.New("the document is not in the archive")

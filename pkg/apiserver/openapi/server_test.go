@@ -17,21 +17,26 @@ import (
 	openapi_v3 "github.com/google/gnostic-models/openapiv3"
 	"google.golang.org/protobuf/proto"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/apiextensions-apiserver/pkg/controller/openapi/builder"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/server/mux"
 	"k8s.io/kube-openapi/pkg/handler3"
 )
 
-func start(t testing.TB) (*Server, http.Handler) {
+// defined are the custom resources that a server is told of.
+type defined struct {
+	definitions []*apiextensionsv1.CustomResourceDefinition
+}
+
+func start(t testing.TB) (*defined, http.Handler) {
 	t.Helper()
-	s, err := NewServer()
+	d := &defined{}
+	s, err := NewServer(func() ([]*apiextensionsv1.CustomResourceDefinition, error) { return d.definitions, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := mux.NewPathRecorderMux("test")
 	s.Install(m)
-	return s, m
+	return d, m
 }
 
 func get(t testing.TB, h http.Handler, path string, headers ...string) *httptest.ResponseRecorder {
@@ -65,28 +70,10 @@ func widgets() *apiextensionsv1.CustomResourceDefinition {
 					"spec": {Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{"size": {Type: "integer"}}}}},
 			}}},
 		},
+		Status: apiextensionsv1.CustomResourceDefinitionStatus{
+			Conditions: []apiextensionsv1.CustomResourceDefinitionCondition{{Type: apiextensionsv1.Established, Status: apiextensionsv1.ConditionTrue}},
+		},
 	}
-}
-
-// publish does what the controllers of CRDs do.
-func publish(t testing.TB, s *Server) {
-	t.Helper()
-	v2, err := builder.BuildOpenAPIV2(widgets(), "v1", builder.Options{V2: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	merged, err := builder.MergeSpecs(StaticSpec(), v2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.V2.UpdateSpec(merged); err != nil {
-		t.Fatal(err)
-	}
-	v3, err := builder.BuildOpenAPIV3(widgets(), "v1", builder.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.V3.UpdateGroupVersion("apis/example.org/v1", v3)
 }
 
 type v3Document struct {
@@ -98,8 +85,8 @@ type v3Document struct {
 }
 
 func TestV3(t *testing.T) {
-	s, h := start(t)
-	publish(t, s)
+	d, h := start(t)
+	d.definitions = append(d.definitions, widgets())
 	index := get(t, h, "/openapi/v3")
 	paths := decode[handler3.OpenAPIV3Discovery](t, index.Body.Bytes()).Paths
 	for _, path := range []string{"api", "api/v1", "apis", "apis/apps", "apis/apps/v1", "apis/apps/v1", "apis/rbac.authorization.k8s.io/v1", "version", "apis/example.org/v1"} {
@@ -185,7 +172,7 @@ type v2Document struct {
 // Version 2 is one document with everything in it, in both formats, and follows what is published.
 func TestV2(t *testing.T) {
 	const pod, widget = "/api/v1/namespaces/{namespace}/pods/{name}", "/apis/example.org/v1/namespaces/{namespace}/widgets/{name}"
-	s, h := start(t)
+	d, h := start(t)
 	etags := map[string]bool{}
 	check := func(published bool) {
 		t.Helper()
@@ -213,18 +200,90 @@ func TestV2(t *testing.T) {
 		}
 	}
 	check(false)
-	publish(t, s)
+	d.definitions = append(d.definitions, widgets())
 	check(true)
 	check(true)
-	if err := s.V2.UpdateSpec(StaticSpec()); err != nil {
-		t.Fatal(err)
-	}
+	d.definitions = nil
 	check(false)
 	if len(etags) != 2 {
 		t.Errorf("%d ETags of two contents", len(etags))
 	}
 	if answer := get(t, h, "/openapi/v2", "Accept", "text/html"); answer.Code != http.StatusNotAcceptable {
 		t.Errorf("HTML: %d", answer.Code)
+	}
+}
+
+// What is made of a definition is kept until the definition changes, and no longer than it is served.
+func TestCustomResourcesChange(t *testing.T) {
+	d, h := start(t)
+	gadgets := widgets()
+	gadgets.Name = "gadgets.example.org"
+	gadgets.Spec.Names = apiextensionsv1.CustomResourceDefinitionNames{Plural: "gadgets", Singular: "gadget", Kind: "Gadget", ListKind: "GadgetList"}
+	d.definitions = []*apiextensionsv1.CustomResourceDefinition{widgets(), gadgets}
+	kinds := func() (v3, v2, protobuf []string) {
+		t.Helper()
+		of := func(name string) bool {
+			return strings.HasPrefix(name, "org.example.v1.") && !strings.HasSuffix(name, "List")
+		}
+		for name := range decode[v3Document](t, get(t, h, "/openapi/v3/apis/example.org/v1").Body.Bytes()).Components.Schemas {
+			if of(name) {
+				v3 = append(v3, name)
+			}
+		}
+		for name := range decode[v2Document](t, get(t, h, "/openapi/v2").Body.Bytes()).Definitions {
+			if of(name) {
+				v2 = append(v2, name)
+			}
+		}
+		var message openapi_v2.Document
+		if err := proto.Unmarshal(get(t, h, "/openapi/v2", "Accept", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf").Body.Bytes(), &message); err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for _, definition := range message.GetDefinitions().GetAdditionalProperties() {
+			if seen[definition.GetName()] {
+				t.Errorf("%s is defined twice", definition.GetName())
+			}
+			seen[definition.GetName()] = true
+			if of(definition.GetName()) {
+				protobuf = append(protobuf, definition.GetName())
+			}
+		}
+		slices.Sort(v3)
+		slices.Sort(v2)
+		slices.Sort(protobuf)
+		return v3, v2, protobuf
+	}
+	check := func(want ...string) {
+		t.Helper()
+		v3, v2, protobuf := kinds()
+		for _, got := range [][]string{v3, v2, protobuf} {
+			if !slices.Equal(got, want) {
+				t.Errorf("kinds: version 3 %v, version 2 %v, in protobuf %v; want %v", v3, v2, protobuf, want)
+				return
+			}
+		}
+	}
+	check("org.example.v1.Gadget", "org.example.v1.Widget")
+	at := decode[handler3.OpenAPIV3Discovery](t, get(t, h, "/openapi/v3").Body.Bytes()).Paths["apis/example.org/v1"].ServerRelativeURL
+	if again := decode[handler3.OpenAPIV3Discovery](t, get(t, h, "/openapi/v3").Body.Bytes()).Paths["apis/example.org/v1"].ServerRelativeURL; again != at {
+		t.Errorf("the document moves without a change, from %s to %s", at, again)
+	}
+
+	renamed := gadgets.DeepCopy()
+	renamed.Spec.Names.Kind, renamed.Spec.Names.ListKind, renamed.Generation = "Gizmo", "GizmoList", 2
+	d.definitions[1] = renamed
+	check("org.example.v1.Gizmo", "org.example.v1.Widget")
+	if old := get(t, h, at); old.Code != http.StatusMovedPermanently {
+		t.Errorf("the document of before the change: %d", old.Code)
+	}
+	renamed = renamed.DeepCopy()
+	renamed.Status.Conditions[0].Status = apiextensionsv1.ConditionFalse
+	d.definitions[1] = renamed
+	check("org.example.v1.Widget")
+	d.definitions = nil
+	if gone := get(t, h, "/openapi/v3/apis/example.org/v1"); gone.Code != http.StatusNotFound {
+		t.Errorf("the document of a group that is gone: %d", gone.Code)
 	}
 }
 
@@ -253,12 +312,11 @@ func BenchmarkV3Gzip(b *testing.B) {
 }
 
 func BenchmarkV2Join(b *testing.B) {
-	s, h := start(b)
-	for b.Loop() {
-		b.StopTimer()
-		publish(b, s)
-		s.joined.docs = nil
-		b.StartTimer()
+	d, h := start(b)
+	for generation := int64(1); b.Loop(); generation++ {
+		w := widgets()
+		w.Generation = generation
+		d.definitions = []*apiextensionsv1.CustomResourceDefinition{w}
 		get(b, h, "/openapi/v2", "Accept", "application/json", "Accept-Encoding", "gzip")
 	}
 }
@@ -266,7 +324,7 @@ func BenchmarkV2Join(b *testing.B) {
 func BenchmarkNewServer(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := NewServer(); err != nil {
+		if _, err := NewServer(nil); err != nil {
 			b.Fatal(err)
 		}
 	}
