@@ -136,6 +136,17 @@ func networkingRows() []*Resource {
 			SetDefaults: networking.SetDefaultsNetworkPolicy, Validate: networking.ValidateNetworkPolicy, ValidateUpdate: networking.ValidateNetworkPolicyUpdate,
 			Warnings: networking.WarningsNetworkPolicy,
 		}.in(v1, "NetworkPolicy"),
+		Kind[networkingv1.ServiceCIDR]{
+			Resource: "servicecidrs", Singular: "servicecidr", Cluster: true,
+			List:   func() runtime.Object { return &networkingv1.ServiceCIDRList{} },
+			Status: true, StatusResets: []string{"metadata"},
+			Validate: networking.ValidateServiceCIDR, ValidateUpdate: networking.ValidateServiceCIDRUpdate, ValidateStatusUpdate: networking.ValidateServiceCIDRStatusUpdate,
+		}.in(v1, "ServiceCIDR"),
+		Kind[networkingv1.IPAddress]{
+			Resource: "ipaddresses", Singular: "ipaddress", ShortNames: []string{"ip"}, Cluster: true,
+			List:     func() runtime.Object { return &networkingv1.IPAddressList{} },
+			Validate: networking.ValidateIPAddress, ValidateUpdate: networking.ValidateIPAddressUpdate,
+		}.in(v1, "IPAddress"),
 	}
 }
 

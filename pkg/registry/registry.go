@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/netip"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -41,8 +40,7 @@ type Registry struct {
 type Options struct {
 	// RESTOptions returns where resources are kept, given how to encode them.
 	RESTOptions func(runtime.Codec) generic.RESTOptionsGetter
-	// ServiceCIDR is where cluster addresses come from; FirstNodePort and LastNodePort where node ports do.
-	ServiceCIDR                 netip.Prefix
+	// FirstNodePort and LastNodePort are the range that node ports come from.
 	FirstNodePort, LastNodePort int32
 }
 
@@ -63,17 +61,15 @@ func New(options Options) (*Registry, error) {
 		r.stores = append(r.stores, store)
 		r.byName[row.GroupResource()] = store
 	}
-	if r.services, err = newServiceNumbers(options.ServiceCIDR, options.FirstNodePort, options.LastNodePort); err != nil {
-		return nil, err
-	}
+	r.services = newServiceNumbers(options.FirstNodePort, options.LastNodePort)
 	r.services.attach(r.Store("", "services"))
 	attachRequester(r.Store("certificates.k8s.io", "certificatesigningrequests"))
 	return r, nil
 }
 
-// Load reads from the storage what must be known before the first request: which service addresses are taken.
+// Load reads from the storage what must be known before the first request: which numbers services have.
 func (r *Registry) Load(ctx context.Context) error {
-	return r.services.load(ctx, r.Store("", "services"))
+	return r.services.load(ctx, r.Store("", "services"), r.Store("networking.k8s.io", "ipaddresses"))
 }
 
 // Store returns the store of a resource, which must be in the table.
