@@ -17,7 +17,10 @@ import (
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/util/dryrun"
+	netutils "k8s.io/utils/net"
 
+	"github.com/hivemind-project/hivemind/apis/check"
+	"github.com/hivemind-project/hivemind/apis/core"
 	"github.com/hivemind-project/hivemind/pkg/registry/allocator"
 )
 
@@ -99,12 +102,16 @@ func (n *serviceNumbers) release(ctx context.Context, svc *corev1.Service, held 
 
 func (n *serviceNumbers) beginCreate(ctx context.Context, obj runtime.Object, options *metav1.CreateOptions) (genericregistry.FinishFunc, error) {
 	svc := obj.(*corev1.Service)
+	if svc.Spec.ClusterIP != "" && len(svc.Spec.ClusterIPs) == 0 { // of a client that knows the one field alone
+		svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
+	}
 	return n.begin(ctx, svc, &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName}}, dryrun.IsDryRun(options.DryRun))
 }
 
 func (n *serviceNumbers) beginUpdate(ctx context.Context, obj, old runtime.Object, options *metav1.UpdateOptions) (genericregistry.FinishFunc, error) {
 	svc, was := obj.(*corev1.Service), old.(*corev1.Service)
 	keepAllocated(svc, was)
+	joinClusterIPs(svc, was)
 	return n.begin(ctx, svc, was, dryrun.IsDryRun(options.DryRun))
 }
 
@@ -135,6 +142,9 @@ func (n *serviceNumbers) allocate(ctx context.Context, svc, was *corev1.Service,
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
+	if errs := core.ValidateServiceClusterIPs(svc, was); len(errs) > 0 {
+		return invalidService(svc, errs)
+	}
 	if errs := setFamilies(svc); len(errs) > 0 {
 		return invalidService(svc, errs)
 	}
@@ -156,12 +166,7 @@ func invalidService(svc *corev1.Service, errs field.ErrorList) error {
 
 // setFamilies fills in the address families; this cluster has IPv4 alone.
 func setFamilies(svc *corev1.Service) field.ErrorList {
-	spec := &svc.Spec
-	for i, family := range spec.IPFamilies {
-		if family == corev1.IPv6Protocol && !selectorlessHeadless(svc) {
-			return field.ErrorList{field.Invalid(field.NewPath("spec", "ipFamilies").Index(i), family, "not configured on this cluster")}
-		}
-	}
+	spec, path := &svc.Spec, field.NewPath("spec")
 	if spec.IPFamilyPolicy == nil {
 		policy := corev1.IPFamilyPolicySingleStack
 		if selectorlessHeadless(svc) {
@@ -169,8 +174,35 @@ func setFamilies(svc *corev1.Service) field.ErrorList {
 		}
 		spec.IPFamilyPolicy = &policy
 	}
-	if *spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack && !selectorlessHeadless(svc) {
-		return field.ErrorList{field.Invalid(field.NewPath("spec", "ipFamilyPolicy"), *spec.IPFamilyPolicy, "this cluster is not configured for dual-stack services")}
+	var l check.List
+	if *spec.IPFamilyPolicy == corev1.IPFamilyPolicySingleStack {
+		if len(spec.ClusterIPs) == 2 {
+			l.Invalid(path.Child("ipFamilyPolicy"), *spec.IPFamilyPolicy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified")
+		}
+		if len(spec.IPFamilies) == 2 {
+			l.Invalid(path.Child("ipFamilyPolicy"), *spec.IPFamilyPolicy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified")
+		}
+	}
+	for i, ip := range spec.ClusterIPs {
+		if i >= len(spec.IPFamilies) && netutils.IsIPv6String(ip) {
+			l.Invalid(path.Child("clusterIPs").Index(i), spec.ClusterIPs, "IPv6 is not configured on this cluster")
+		}
+	}
+	if len(l.Errors()) > 0 {
+		return l.Errors()
+	}
+	if !selectorlessHeadless(svc) {
+		if *spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack {
+			l.Invalid(path.Child("ipFamilyPolicy"), *spec.IPFamilyPolicy, "this cluster is not configured for dual-stack services")
+		}
+		for i, family := range spec.IPFamilies {
+			if family == corev1.IPv6Protocol {
+				l.Invalid(path.Child("ipFamilies").Index(i), family, "not configured on this cluster")
+			}
+		}
+		if len(l.Errors()) > 0 {
+			return l.Errors()
+		}
 	}
 	if len(spec.IPFamilies) == 0 {
 		spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
@@ -191,12 +223,6 @@ func selectorlessHeadless(svc *corev1.Service) bool {
 
 func (n *serviceNumbers) allocateIP(ctx context.Context, svc *corev1.Service, taken *numbers, dryRun bool) error {
 	spec := &svc.Spec
-	if len(spec.ClusterIPs) == 0 && spec.ClusterIP != "" {
-		spec.ClusterIPs = []string{spec.ClusterIP}
-	}
-	if len(spec.ClusterIPs) > 0 && spec.ClusterIP == "" {
-		spec.ClusterIP = spec.ClusterIPs[0]
-	}
 	path := field.NewPath("spec", "clusterIPs")
 	switch {
 	case spec.ClusterIP == corev1.ClusterIPNone:
@@ -302,6 +328,18 @@ func keepAllocated(svc, was *corev1.Service) {
 		for i := range svc.Spec.Ports {
 			svc.Spec.Ports[i].NodePort = 0
 		}
+	}
+}
+
+// joinClusterIPs has the two fields that name a service's addresses say the same where a client changed the older one alone.
+func joinClusterIPs(svc, was *corev1.Service) {
+	if svc.Spec.ClusterIP == was.Spec.ClusterIP || !slices.Equal(svc.Spec.ClusterIPs, was.Spec.ClusterIPs) {
+		return
+	}
+	if svc.Spec.ClusterIP == "" {
+		svc.Spec.ClusterIPs = nil
+	} else {
+		svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
 	}
 }
 

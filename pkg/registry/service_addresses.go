@@ -50,7 +50,7 @@ type addressBook interface {
 	remove(ctx context.Context, name string, parent *networkingv1.ParentReference) error
 }
 
-// take has svc hold the address ip, which may be written as loosely as before Go 1.17. A dry run takes nothing and, as with kube-apiserver,
+// take has svc hold the address ip. A dry run takes nothing and, as with kube-apiserver,
 // does not ask whether it is free.
 func (a *serviceAddresses) take(ctx context.Context, svc *corev1.Service, ip string, dryRun bool) error {
 	addr, err := parseAddress(ip)
