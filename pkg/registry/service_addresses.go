@@ -167,7 +167,7 @@ func parentOf(svc *corev1.Service) *networkingv1.ParentReference {
 
 // ownedByServer are the fields of an IPAddress that newIPAddress sets, as server-side apply writes them.
 var ownedByServer = []byte(`{"f:metadata":{"f:labels":{".":{},"f:ipaddress.kubernetes.io/ip-family":{},"f:ipaddress.kubernetes.io/managed-by":{}}},` +
-	`"f:spec":{".":{},"f:parentRef":{".":{},"f:name":{},"f:namespace":{},"f:resource":{}}}}`)
+	`"f:spec":{"f:parentRef":{".":{},"f:name":{},"f:namespace":{},"f:resource":{}}}}`)
 
 // newIPAddress is the object by which svc holds addr. It does not pass through a request, so it says itself who manages its fields.
 func newIPAddress(addr netip.Addr, svc *corev1.Service) *networkingv1.IPAddress {

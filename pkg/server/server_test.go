@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,6 +29,12 @@ type cluster struct {
 // startCluster starts a server over dir, which may hold what an earlier one left.
 func startCluster(t *testing.T, dir string) *cluster {
 	t.Helper()
+	return startPart(t, dir, "", nil)
+}
+
+// startPart starts the components before the one of that name, or all, of a server that is configured as change has it.
+func startPart(t *testing.T, dir, before string, change func(*config.Config)) *cluster {
+	t.Helper()
 	c := &config.Config{DataDir: dir, Roles: []string{config.RoleServer}}
 	c.Node.Name, c.Node.IP = "test", "127.0.0.1"
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -36,9 +43,16 @@ func startCluster(t *testing.T, dir string) *cluster {
 	}
 	c.API.Port = listener.Addr().(*net.TCPAddr).Port
 	c.Storage.UnsafeNoFsync = true
+	if change != nil {
+		change(c)
+	}
 	config.SetDefaults(c)
 	s := New(c, Options{Listener: listener})
-	group := component.NewGroup(s.Components()...)
+	parts := s.Components()
+	if i := slices.IndexFunc(parts, func(p component.Component) bool { return p.Name == before }); i >= 0 {
+		parts = parts[:i]
+	}
+	group := component.NewGroup(parts...)
 	if err := group.Start(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
