@@ -258,7 +258,7 @@ func smallGroupRows() []*Resource {
 			Warnings: discovery.WarningsEndpointSlice,
 		}.in(discoveryv1.SchemeGroupVersion, "EndpointSlice"),
 		Kind[nodev1.RuntimeClass]{
-			Resource: "runtimeclasses", Singular: "runtimeclass", Cluster: true, CreateOnUpdate: true,
+			Resource: "runtimeclasses", Singular: "runtimeclass", Cluster: true, CreateOnUpdate: true, NeedsResourceVersion: true,
 			List:     func() runtime.Object { return &nodev1.RuntimeClassList{} },
 			Validate: node.ValidateRuntimeClass, ValidateUpdate: node.ValidateRuntimeClassUpdate,
 			Warnings: node.WarningsRuntimeClass,

@@ -57,7 +57,7 @@ func (a *serviceAddresses) take(ctx context.Context, svc *corev1.Service, ip str
 	if err != nil {
 		return err
 	}
-	subnets, err := a.subnets(ctx, addr)
+	subnets, err := a.subnetsFor(ctx, addr)
 	switch {
 	case err != nil:
 		return err
@@ -74,41 +74,55 @@ func (a *serviceAddresses) take(ctx context.Context, svc *corev1.Service, ip str
 	return &allocator.NotInRangeError{IP: addr, Range: subnets[0].Prefix}
 }
 
-// next has svc hold a free address of any range. A dry run only finds one.
+// next has svc hold a free address of any range. A dry run only finds one. Ranges that are not known yet are tried when all others are full.
 func (a *serviceAddresses) next(ctx context.Context, svc *corev1.Service, dryRun bool) (string, error) {
-	subnets, err := a.subnets(ctx, netip.Addr{})
-	if err != nil {
-		return "", err
-	}
-	for _, subnet := range subnets {
-		for addr := range subnet.Candidates() {
-			if a.book.taken(addr.String()) {
+	var full []netip.Prefix
+	for _, fresh := range []bool{false, true} {
+		subnets, err := a.read(ctx, fresh)
+		if err != nil {
+			return "", err
+		}
+		for _, subnet := range subnets {
+			if slices.Contains(full, subnet.Prefix) {
 				continue
 			}
-			if dryRun {
-				return addr.String(), nil
+			if ip, err := a.nextOf(ctx, subnet, svc, dryRun); !errors.Is(err, allocator.ErrFull) {
+				return ip, err
 			}
-			switch err := a.book.create(ctx, newIPAddress(addr, svc)); {
-			case err == nil:
-				return addr.String(), nil
-			case !errors.Is(err, allocator.ErrAllocated): // that somebody was faster is no reason to give up
-				return "", err
-			}
+			full = append(full, subnet.Prefix)
 		}
 	}
 	return "", allocator.ErrFull
 }
 
-// subnets are the ranges that give out addresses, oldest first: those of ServiceCIDRs that are ready and not being deleted. Where none of those
-// that are known has the address wanted, or there are none at all, they are read from the storage: one may have been made a moment ago.
-func (a *serviceAddresses) subnets(ctx context.Context, wanted netip.Addr) ([]allocator.Subnet, error) {
+// nextOf has svc hold a free address of one range.
+func (a *serviceAddresses) nextOf(ctx context.Context, subnet allocator.Subnet, svc *corev1.Service, dryRun bool) (string, error) {
+	for addr := range subnet.Candidates() {
+		if a.book.taken(addr.String()) {
+			continue
+		}
+		if dryRun {
+			return addr.String(), nil
+		}
+		// That somebody was faster is no reason to give up.
+		if err := a.book.create(ctx, newIPAddress(addr, svc)); !errors.Is(err, allocator.ErrAllocated) {
+			return addr.String(), err
+		}
+	}
+	return "", allocator.ErrFull
+}
+
+// subnetsFor are the ranges that give out addresses. Where none of those that are known has the one wanted, they are read from the storage: one
+// may have been made a moment ago.
+func (a *serviceAddresses) subnetsFor(ctx context.Context, wanted netip.Addr) ([]allocator.Subnet, error) {
 	subnets, err := a.read(ctx, false)
-	if err != nil || slices.ContainsFunc(subnets, func(s allocator.Subnet) bool { return !wanted.IsValid() || s.Contains(wanted) }) {
+	if err != nil || slices.ContainsFunc(subnets, func(s allocator.Subnet) bool { return s.Contains(wanted) }) {
 		return subnets, err
 	}
 	return a.read(ctx, true)
 }
 
+// read returns the ranges that give out addresses, oldest first: those of ServiceCIDRs that are ready and not being deleted.
 func (a *serviceAddresses) read(ctx context.Context, fresh bool) ([]allocator.Subnet, error) {
 	cidrs, err := a.book.ranges(ctx, fresh)
 	if err != nil {

@@ -187,6 +187,13 @@ func TestRangeThatIsNew(t *testing.T) {
 	create(t, n, service("s", "10.44.0.9"))
 	book.cached = nil
 	create(t, n, service("t", ""))
+	book.stored = []*networkingv1.ServiceCIDR{cidr("full", "10.45.0.0/32"), cidr("new", "10.46.0.0/30")}
+	book.cached = book.stored[:1]
+	svc := service("u", "")
+	create(t, n, svc)
+	if !strings.HasPrefix(svc.Spec.ClusterIP, "10.46.0.") {
+		t.Errorf("%s is not of the new range", svc.Spec.ClusterIP)
+	}
 }
 
 // What a service holds is not given back in the name of another.
