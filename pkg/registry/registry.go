@@ -67,9 +67,17 @@ func New(options Options) (*Registry, error) {
 	return r, nil
 }
 
-// Load reads from the storage what must be known before the first request: which numbers services have.
+// Load reads from the storage what must be known before the first request: which node ports services have.
 func (r *Registry) Load(ctx context.Context) error {
-	return r.services.load(ctx, r.Store("", "services"), r.Store("networking.k8s.io", "ipaddresses"))
+	return r.services.load(ctx, r.Store("", "services"))
+}
+
+// HoldAddresses has every stored service hold its cluster addresses. It is called when the informers of AllocateFrom have read the storage, and
+// before the first request.
+func (r *Registry) HoldAddresses(ctx context.Context) error {
+	services := r.services.loaded
+	r.services.loaded = nil
+	return adoptAddresses(ctx, services, r.services.addresses.book)
 }
 
 // Store returns the store of a resource, which must be in the table.

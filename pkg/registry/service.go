@@ -29,6 +29,7 @@ import (
 type serviceNumbers struct {
 	addresses serviceAddresses
 	ports     *allocator.Ports
+	loaded    []corev1.Service // what is stored at start, until adoptAddresses has looked at it
 }
 
 func newServiceNumbers(firstPort, lastPort int32) *serviceNumbers {
@@ -47,20 +48,19 @@ func (n *serviceNumbers) attach(s *Store) {
 	}
 }
 
-// load takes what the stored services hold: node ports in memory, and addresses where they have no IPAddress, as those of a server from
-// before there were any. It must run before the first write.
-func (n *serviceNumbers) load(ctx context.Context, services, addresses *Store) error {
+// load takes the node ports that the stored services hold. It must run before the first write.
+func (n *serviceNumbers) load(ctx context.Context, services *Store) error {
 	obj, err := services.List(genericrequest.WithNamespace(ctx, metav1.NamespaceAll), &metainternalversion.ListOptions{})
 	if err != nil {
-		return fmt.Errorf("list services to learn which node ports are taken: %w", err)
+		return fmt.Errorf("list services to learn which numbers are taken: %w", err)
 	}
-	items := obj.(*corev1.ServiceList).Items
-	for i := range items {
-		for _, p := range numbersOf(&items[i]).ports {
+	n.loaded = obj.(*corev1.ServiceList).Items
+	for i := range n.loaded {
+		for _, p := range numbersOf(&n.loaded[i]).ports {
 			_ = n.ports.Take(p) // one that the configured range no longer has is kept by its service, but not handed out
 		}
 	}
-	return adoptAddresses(ctx, items, addresses)
+	return nil
 }
 
 // numbers are what one service holds.

@@ -10,7 +10,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	"k8s.io/klog/v2"
 
 	"github.com/hivemind-project/hivemind/pkg/registry/allocator"
@@ -20,18 +19,13 @@ import (
 const adopters = 32
 
 // adoptAddresses makes the IPAddresses that services lack, as all do in a data directory from before there were any. It runs before the first
-// request, so that none of these addresses can be given to another service. It costs a read of all IPAddresses, and a write for each that is
-// missing.
-func adoptAddresses(ctx context.Context, services []corev1.Service, addresses *Store) error {
-	obj, err := addresses.List(clusterScoped(ctx), &metainternalversion.ListOptions{})
-	if err != nil {
-		return fmt.Errorf("list IPAddresses to learn which service addresses are taken: %w", err)
-	}
-	missing := addressesWithout(services, obj.(*networkingv1.IPAddressList).Items)
+// request, so that none of these addresses can be given to another service. It costs a look into the cache for each address, and a write for
+// each that is missing.
+func adoptAddresses(ctx context.Context, services []corev1.Service, book addressBook) error {
+	missing := addressesWithout(services, book.taken)
 	if len(missing) == 0 {
 		return nil
 	}
-	book := &addressStores{addresses: addresses}
 	queue := make(chan *networkingv1.IPAddress)
 	failed := make(chan error, len(missing))
 	var wg sync.WaitGroup
@@ -59,18 +53,15 @@ func adoptAddresses(ctx context.Context, services []corev1.Service, addresses *S
 }
 
 // addressesWithout are the IPAddresses that services need beyond those there are.
-func addressesWithout(services []corev1.Service, there []networkingv1.IPAddress) (missing []*networkingv1.IPAddress) {
-	known := map[string]bool{}
-	for i := range there {
-		known[there[i].Name] = true
-	}
+func addressesWithout(services []corev1.Service, there func(name string) bool) (missing []*networkingv1.IPAddress) {
+	made := map[string]bool{}
 	for i := range services {
 		for _, ip := range numbersOf(&services[i]).ips {
 			addr, err := parseAddress(ip)
-			if err != nil || known[addr.String()] {
+			if err != nil || made[addr.String()] || there(addr.String()) {
 				continue
 			}
-			known[addr.String()] = true
+			made[addr.String()] = true
 			missing = append(missing, newIPAddress(addr, &services[i]))
 		}
 	}

@@ -76,6 +76,9 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err := s.syncInformers(ctx); err != nil {
 		return fmt.Errorf("read the storage: %w", err)
 	}
+	if err := s.registry.HoldAddresses(ctx); err != nil {
+		return err
+	}
 	listener, err := s.listen()
 	if err != nil {
 		return err
