@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/pkg/agent/simulation"
 	"github.com/hivemind-project/hivemind/pkg/component"
 )
 
@@ -32,25 +33,36 @@ func startCluster(t *testing.T, dir string) *cluster {
 	return startPart(t, dir, "", nil)
 }
 
+// startClusterWith is startCluster with what change makes of the configuration.
+func startClusterWith(t *testing.T, dir string, change func(*config.Config)) *cluster {
+	t.Helper()
+	return startPart(t, dir, "", change)
+}
+
 // startPart starts the components before the one of that name, or all, of a server that is configured as change has it.
 func startPart(t *testing.T, dir, before string, change func(*config.Config)) *cluster {
 	t.Helper()
-	c := &config.Config{DataDir: dir, Roles: []string{config.RoleServer}}
-	c.Node.Name, c.Node.IP = "test", "127.0.0.1"
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.API.Port = listener.Addr().(*net.TCPAddr).Port
-	c.Storage.UnsafeNoFsync = true
+	c, listener := newConfig(t, dir)
 	if change != nil {
 		change(c)
 	}
 	config.SetDefaults(c)
+	if errs := config.Validate(c); len(errs) > 0 {
+		t.Fatal(errs)
+	}
 	s := New(c, Options{Listener: listener})
 	parts := s.Components()
 	if i := slices.IndexFunc(parts, func(p component.Component) bool { return p.Name == before }); i >= 0 {
 		parts = parts[:i]
+	}
+	if c.Runtime == config.RuntimeSimulated {
+		nodes := simulation.New(c, simulation.Options{Upstream: func() (simulation.Upstream, error) {
+			ids := s.Identities()
+			return simulation.Upstream{Client: s.NodeClient, Controller: s.ControllerClient("node-controller"), Informers: s.Informers(),
+				Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
+		}})
+		s.DialNodes(nodes.Dial)
+		parts = append(parts, nodes.Components()...)
 	}
 	group := component.NewGroup(parts...)
 	if err := group.Start(t.Context(), nil); err != nil {
@@ -75,6 +87,21 @@ func startPart(t *testing.T, dir, before string, change func(*config.Config)) *c
 	}
 	admin.QPS = -1
 	return &cluster{kubernetes.NewForConfigOrDie(admin), s, admin, stop}
+}
+
+// newConfig is the configuration of a server alone, and the port that it serves on.
+func newConfig(t *testing.T, dir string) (*config.Config, net.Listener) {
+	t.Helper()
+	c := &config.Config{DataDir: dir, Roles: []string{config.RoleServer}}
+	c.Node.Name, c.Node.IP = "test", "127.0.0.1"
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.API.Port = listener.Addr().(*net.TCPAddr).Port
+	c.Storage.UnsafeNoFsync = true
+	config.SetDefaults(c)
+	return c, listener
 }
 
 func newCluster(t *testing.T) *cluster {
