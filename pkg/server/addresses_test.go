@@ -207,7 +207,9 @@ func TestAddressesOfOldData(t *testing.T) {
 	}
 	c.stop()
 
-	c = startPart(t, dir, "", func(c *config.Config) { c.Network.ServiceCIDR = "10.45.0.0/24" })
+	c = startPart(t, dir, "", func(c *config.Config) {
+		c.Network.ServiceCIDR, c.Network.ClusterDNS = "10.45.0.0/24", "10.45.0.10"
+	})
 	if diff := cmp.Diff(map[string]string{"10.45.0.1": "default/kubernetes", "10.45.0.10": "kube-system/kube-dns", "10.43.5.5": "default/web"}, c.addresses(t)); diff != "" {
 		t.Errorf("addresses in the new range -want +got:\n%s", diff)
 	}
