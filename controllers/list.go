@@ -30,6 +30,7 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/resourcequota"
 	"github.com/hivemind-project/hivemind/controllers/rootca"
 	"github.com/hivemind-project/hivemind/controllers/serviceaccount"
+	"github.com/hivemind-project/hivemind/controllers/servicecidr"
 	"github.com/hivemind-project/hivemind/controllers/statefulset"
 	"github.com/hivemind-project/hivemind/controllers/tokencleaner"
 	"github.com/hivemind-project/hivemind/controllers/ttlafterfinished"
@@ -163,6 +164,14 @@ func All() []Entry {
 		}),
 		entry("persistentvolume-protection-controller", "pv-protection-controller", 1, func(d Deps, client kubernetes.Interface) (*persistentvolume.VolumeProtection, error) {
 			return persistentvolume.NewVolumeProtection(client, d.Informers.Core().V1().PersistentVolumes())
+		}),
+		entry("volumeattributesclass-protection-controller", "volumeattributesclass-protection-controller", 1, func(d Deps, client kubernetes.Interface) (*persistentvolume.ClassProtection, error) {
+			core := d.Informers.Core().V1()
+			return persistentvolume.NewClassProtection(client, d.Informers.Storage().V1().VolumeAttributesClasses(), core.PersistentVolumeClaims(), core.PersistentVolumes())
+		}),
+		entry("service-cidr-controller", "service-cidrs-controller", 1, func(d Deps, client kubernetes.Interface) (*servicecidr.Controller, error) {
+			networking := d.Informers.Networking().V1()
+			return servicecidr.New(client, networking.ServiceCIDRs(), networking.IPAddresses(), d.recorder("service-cidr-controller"))
 		}),
 	}
 }

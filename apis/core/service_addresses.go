@@ -16,7 +16,13 @@ import (
 	"github.com/hivemind-project/hivemind/apis/check"
 )
 
-// validateClusterIPs checks addresses and families of a service as they are after allocation.
+// ValidateServiceClusterIPs checks what a client says of addresses and families, before any is allocated. before is the service as it was, and
+// empty for a new one.
+func ValidateServiceClusterIPs(service, before *corev1.Service) field.ErrorList {
+	return validateClusterIPs(field.NewPath("spec"), &service.Spec, &before.Spec)
+}
+
+// validateClusterIPs checks addresses and families of a service.
 func validateClusterIPs(p *field.Path, spec, before *corev1.ServiceSpec) field.ErrorList {
 	if spec.Type == corev1.ServiceTypeExternalName {
 		return nil

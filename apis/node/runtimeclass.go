@@ -14,10 +14,10 @@ import (
 	"github.com/hivemind-project/hivemind/apis/core"
 )
 
-// ValidateRuntimeClass checks a new RuntimeClass.
+// ValidateRuntimeClass checks a new RuntimeClass. Finalizers need no domain, as those of most other kinds do.
 func ValidateRuntimeClass(class *nodev1.RuntimeClass) field.ErrorList {
 	var l check.List
-	l.Add(check.ClusterMetadata(&class.ObjectMeta, apivalidation.NameIsDNSSubdomain))
+	l.Add(apivalidation.ValidateObjectMeta(&class.ObjectMeta, false, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata")))
 	if class.Handler == "" {
 		l.Required(field.NewPath("handler"), "")
 	} else {
@@ -45,6 +45,6 @@ func ValidateRuntimeClass(class *nodev1.RuntimeClass) field.ErrorList {
 
 // ValidateRuntimeClassUpdate checks an update of a RuntimeClass: running pods rely on its handler.
 func ValidateRuntimeClassUpdate(class, before *nodev1.RuntimeClass) field.ErrorList {
-	errs := append(ValidateRuntimeClass(class), check.MetadataUpdate(&class.ObjectMeta, &before.ObjectMeta)...)
+	errs := append(ValidateRuntimeClass(class), apivalidation.ValidateObjectMetaUpdate(&class.ObjectMeta, &before.ObjectMeta, field.NewPath("metadata"))...)
 	return append(errs, check.Immutable(field.NewPath("handler"), class.Handler, before.Handler)...)
 }

@@ -19,6 +19,7 @@ import (
 
 	eventsv1 "k8s.io/api/events/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
@@ -151,6 +152,7 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	}
 	g.SecureServing = &genericapiserver.SecureServingInfo{Listener: c.Listener, Cert: certificate, ClientCA: clients, MinTLSVersion: tls.VersionTLS12}
 	g.ExternalAddress = c.ExternalAddress
+	g.DiscoveryAddresses = noAddresses{}
 	g.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
 	g.LoopbackClientConfig = c.Loopback.Config(privileged)
 	g.Authentication = genericapiserver.AuthenticationInfo{APIAudiences: c.Audiences, Authenticator: authenticators(c)}
@@ -178,6 +180,11 @@ func storedAs(resource schema.GroupResource) string {
 	}
 	return resource.String()
 }
+
+// noAddresses says nothing of where servers are. In kube-apiserver, whose list of groups is the aggregator's, only /api does.
+type noAddresses struct{}
+
+func (noAddresses) ServerAddressByClientCIDRs(net.IP) []metav1.ServerAddressByClientCIDR { return nil }
 
 // installGroups serves every group of the table. It differs from the machinery's own InstallAPIGroups in that the schema for
 // server-side apply is not built before somebody needs it. It returns the names of the groups.

@@ -15,7 +15,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
+	"k8s.io/apiserver/pkg/registry/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
@@ -27,7 +29,7 @@ func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions
 	own := *main
 	own.Serializer = apiextensions.Codecs
 	own.PostStartHooks = map[string]genericapiserver.PostStartHookConfigEntry{}
-	own.RESTOptionsGetter = c.CustomResources(apiextensions.Codecs.LegacyCodec(apiextensionsv1.SchemeGroupVersion))
+	own.RESTOptionsGetter = definitionOptions{c.CustomResources(apiextensions.Codecs.LegacyCodec(apiextensionsv1.SchemeGroupVersion))}
 	own.EquivalentResourceRegistry = nil
 	own.MergedResourceConfig = apiextensions.DefaultAPIResourceConfigSource()
 	own.LoopbackClientConfig = c.Loopback.JSONConfig(privileged)
@@ -49,6 +51,17 @@ func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions
 		return nil, fmt.Errorf("build the server of custom resources: %w", err)
 	}
 	return server, nil
+}
+
+// definitionOptions says which version definitions are stored in, from which discovery makes its hash.
+type definitionOptions struct{ generic.RESTOptionsGetter }
+
+func (o definitionOptions) GetRESTOptions(resource schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
+	options, err := o.RESTOptionsGetter.GetRESTOptions(resource, example)
+	if err == nil {
+		options.StorageConfig.EncodeVersioner = apiextensionsv1.SchemeGroupVersion
+	}
+	return options, err
 }
 
 // peersCatchUp is how long the server of custom resources holds back the creation of objects after their definition was

@@ -65,13 +65,14 @@ func negotiated(r *registry.Registry) runtime.NegotiatedSerializer {
 	if utilfeature.DefaultFeatureGate.Enabled(genericfeatures.CBORServingAndStorage) {
 		options = append(options, serializer.WithSerializer(cbor.NewSerializerInfo))
 	}
-	return serializer.NewCodecFactory(r.Scheme, options...)
+	return patchedSerializer{serializer.NewCodecFactory(r.Scheme, options...)}
 }
 
 // publishGroup adds the unaggregated discovery documents of a group, newest version first.
 func publishGroup(server *genericapiserver.GenericAPIServer, config *genericapiserver.Config, name string, versions []schema.GroupVersion) {
 	if name == "" {
-		root := discovery.NewLegacyRootAPIHandler(config.DiscoveryAddresses, server.Serializer, genericapiserver.DefaultLegacyAPIPrefix)
+		addresses := discovery.DefaultAddresses{DefaultAddress: config.ExternalAddress}
+		root := discovery.NewLegacyRootAPIHandler(addresses, server.Serializer, genericapiserver.DefaultLegacyAPIPrefix)
 		manager := server.AggregatedLegacyDiscoveryGroupManager
 		server.Handler.GoRestfulContainer.Add(discoveryendpoint.WrapAggregatedDiscoveryToHandler(root, manager, manager).
 			GenerateWebService("/api", metav1.APIVersions{}))

@@ -136,6 +136,17 @@ func networkingRows() []*Resource {
 			SetDefaults: networking.SetDefaultsNetworkPolicy, Validate: networking.ValidateNetworkPolicy, ValidateUpdate: networking.ValidateNetworkPolicyUpdate,
 			Warnings: networking.WarningsNetworkPolicy,
 		}.in(v1, "NetworkPolicy"),
+		Kind[networkingv1.ServiceCIDR]{
+			Resource: "servicecidrs", Singular: "servicecidr", Cluster: true,
+			List:   func() runtime.Object { return &networkingv1.ServiceCIDRList{} },
+			Status: true, StatusResets: []string{"metadata"},
+			Validate: networking.ValidateServiceCIDR, ValidateUpdate: networking.ValidateServiceCIDRUpdate, ValidateStatusUpdate: networking.ValidateServiceCIDRStatusUpdate,
+		}.in(v1, "ServiceCIDR"),
+		Kind[networkingv1.IPAddress]{
+			Resource: "ipaddresses", Singular: "ipaddress", ShortNames: []string{"ip"}, Cluster: true,
+			List:     func() runtime.Object { return &networkingv1.IPAddressList{} },
+			Validate: networking.ValidateIPAddress, ValidateUpdate: networking.ValidateIPAddressUpdate,
+		}.in(v1, "IPAddress"),
 	}
 }
 
@@ -247,7 +258,7 @@ func smallGroupRows() []*Resource {
 			Warnings: discovery.WarningsEndpointSlice,
 		}.in(discoveryv1.SchemeGroupVersion, "EndpointSlice"),
 		Kind[nodev1.RuntimeClass]{
-			Resource: "runtimeclasses", Singular: "runtimeclass", Cluster: true, CreateOnUpdate: true,
+			Resource: "runtimeclasses", Singular: "runtimeclass", Cluster: true, CreateOnUpdate: true, NeedsResourceVersion: true,
 			List:     func() runtime.Object { return &nodev1.RuntimeClassList{} },
 			Validate: node.ValidateRuntimeClass, ValidateUpdate: node.ValidateRuntimeClassUpdate,
 			Warnings: node.WarningsRuntimeClass,

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/netip"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -45,8 +44,7 @@ type Options struct {
 	RESTOptions func(runtime.Codec) generic.RESTOptionsGetter
 	// WrittenSince is the first revision that was written by this version of the program.
 	WrittenSince int64
-	// ServiceCIDR is where cluster addresses come from; FirstNodePort and LastNodePort where node ports do.
-	ServiceCIDR                 netip.Prefix
+	// FirstNodePort and LastNodePort are the range that node ports come from.
 	FirstNodePort, LastNodePort int32
 }
 
@@ -68,18 +66,24 @@ func New(options Options) (*Registry, error) {
 		r.stores = append(r.stores, store)
 		r.byName[row.GroupResource()] = store
 	}
-	if r.services, err = newServiceNumbers(options.ServiceCIDR, options.FirstNodePort, options.LastNodePort); err != nil {
-		return nil, err
-	}
+	r.services = newServiceNumbers(options.FirstNodePort, options.LastNodePort)
 	r.services.attach(r.Store("", "services"))
 	attachRequester(r.Store("certificates.k8s.io", "certificatesigningrequests"))
 	attachAdministration(r.Store("resource.k8s.io", "resourceclaims"), r.Store("resource.k8s.io", "resourceclaimtemplates"), r.Store("", "namespaces"))
 	return r, nil
 }
 
-// Load reads from the storage what must be known before the first request: which service addresses are taken.
+// Load reads from the storage what must be known before the first request: which node ports services have.
 func (r *Registry) Load(ctx context.Context) error {
 	return r.services.load(ctx, r.Store("", "services"))
+}
+
+// HoldAddresses has every stored service hold its cluster addresses. It is called when the informers of AllocateFrom have read the storage, and
+// before the first request.
+func (r *Registry) HoldAddresses(ctx context.Context) error {
+	services := r.services.loaded
+	r.services.loaded = nil
+	return adoptAddresses(ctx, services, r.services.addresses.book)
 }
 
 // Store returns the store of a resource, which must be in the table.

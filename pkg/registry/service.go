@@ -4,8 +4,8 @@ package registry
 
 import (
 	"context"
+	stderrors "errors"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,23 +17,23 @@ import (
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/util/dryrun"
+	netutils "k8s.io/utils/net"
 
+	"github.com/hivemind-project/hivemind/apis/check"
+	"github.com/hivemind-project/hivemind/apis/core"
 	"github.com/hivemind-project/hivemind/pkg/registry/allocator"
 )
 
 // serviceNumbers gives services their cluster addresses and node ports as they are written, and takes them back when a write
 // fails, a service changes its type, or goes.
 type serviceNumbers struct {
-	addresses *allocator.Addresses
+	addresses serviceAddresses
 	ports     *allocator.Ports
+	loaded    []corev1.Service // what is stored at start, until adoptAddresses has looked at it
 }
 
-func newServiceNumbers(cidr netip.Prefix, firstPort, lastPort int32) (*serviceNumbers, error) {
-	addresses, err := allocator.NewAddresses(cidr)
-	if err != nil {
-		return nil, err
-	}
-	return &serviceNumbers{addresses, allocator.NewPorts(firstPort, lastPort)}, nil
+func newServiceNumbers(firstPort, lastPort int32) *serviceNumbers {
+	return &serviceNumbers{ports: allocator.NewPorts(firstPort, lastPort)}
 }
 
 // attach hooks the allocation into the store.
@@ -42,24 +42,22 @@ func (n *serviceNumbers) attach(s *Store) {
 	s.BeginUpdate = n.beginUpdate
 	s.AfterDelete = func(obj runtime.Object, options *metav1.DeleteOptions) {
 		if !dryrun.IsDryRun(options.DryRun) {
-			n.release(numbersOf(obj.(*corev1.Service)))
+			svc := obj.(*corev1.Service)
+			n.release(context.Background(), svc, numbersOf(svc))
 		}
 	}
 }
 
-// load takes what the stored services hold. It must run before the first write.
-func (n *serviceNumbers) load(ctx context.Context, s *Store) error {
-	obj, err := s.List(genericrequest.WithNamespace(ctx, metav1.NamespaceAll), &metainternalversion.ListOptions{})
+// load takes the node ports that the stored services hold. It must run before the first write.
+func (n *serviceNumbers) load(ctx context.Context, services *Store) error {
+	obj, err := services.List(genericrequest.WithNamespace(ctx, metav1.NamespaceAll), &metainternalversion.ListOptions{})
 	if err != nil {
-		return fmt.Errorf("list services to learn which addresses are taken: %w", err)
+		return fmt.Errorf("list services to learn which numbers are taken: %w", err)
 	}
-	for i := range obj.(*corev1.ServiceList).Items {
-		held := numbersOf(&obj.(*corev1.ServiceList).Items[i])
-		for _, ip := range held.ips {
-			_ = n.addresses.Take(ip) // one that the configured range no longer has is kept by its service, but not handed out
-		}
-		for _, p := range held.ports {
-			_ = n.ports.Take(p)
+	n.loaded = obj.(*corev1.ServiceList).Items
+	for i := range n.loaded {
+		for _, p := range numbersOf(&n.loaded[i]).ports {
+			_ = n.ports.Take(p) // one that the configured range no longer has is kept by its service, but not handed out
 		}
 	}
 	return nil
@@ -92,41 +90,47 @@ func numbersOf(svc *corev1.Service) numbers {
 	return held
 }
 
-func (n *serviceNumbers) release(held numbers) {
+// release gives back what svc held.
+func (n *serviceNumbers) release(ctx context.Context, svc *corev1.Service, held numbers) {
 	for _, ip := range held.ips {
-		n.addresses.Free(ip)
+		n.addresses.release(ctx, svc, ip)
 	}
 	for _, p := range held.ports {
 		n.ports.Free(p)
 	}
 }
 
-func (n *serviceNumbers) beginCreate(_ context.Context, obj runtime.Object, options *metav1.CreateOptions) (genericregistry.FinishFunc, error) {
+func (n *serviceNumbers) beginCreate(ctx context.Context, obj runtime.Object, options *metav1.CreateOptions) (genericregistry.FinishFunc, error) {
 	svc := obj.(*corev1.Service)
-	return n.begin(svc, &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName}}, options.DryRun)
+	if svc.Spec.ClusterIP != "" && len(svc.Spec.ClusterIPs) == 0 { // of a client that knows the one field alone
+		svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
+	}
+	return n.begin(ctx, svc, &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName}}, dryrun.IsDryRun(options.DryRun))
 }
 
-func (n *serviceNumbers) beginUpdate(_ context.Context, obj, old runtime.Object, options *metav1.UpdateOptions) (genericregistry.FinishFunc, error) {
+func (n *serviceNumbers) beginUpdate(ctx context.Context, obj, old runtime.Object, options *metav1.UpdateOptions) (genericregistry.FinishFunc, error) {
 	svc, was := obj.(*corev1.Service), old.(*corev1.Service)
 	keepAllocated(svc, was)
-	return n.begin(svc, was, options.DryRun)
+	joinClusterIPs(svc, was)
+	return n.begin(ctx, svc, was, dryrun.IsDryRun(options.DryRun))
 }
 
-// begin allocates what svc needs beyond what it held, and returns what to do when the write has succeeded or failed.
-func (n *serviceNumbers) begin(svc, was *corev1.Service, dryRun []string) (genericregistry.FinishFunc, error) {
+// begin allocates what svc needs beyond what it held, and returns what to do when the write has succeeded or failed. What a dry run took is
+// given back in any case; of addresses it takes none.
+func (n *serviceNumbers) begin(ctx context.Context, svc, was *corev1.Service, dryRun bool) (genericregistry.FinishFunc, error) {
 	held := numbersOf(was)
 	var taken numbers
-	if errs := n.allocate(svc, was, held, &taken); len(errs) > 0 {
-		n.release(taken)
-		return nil, errors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), svc.Name, errs)
+	if err := n.allocate(ctx, svc, was, held, &taken, dryRun); err != nil {
+		n.release(ctx, svc, taken)
+		return nil, err
 	}
-	return func(_ context.Context, success bool) {
-		if !success || dryrun.IsDryRun(dryRun) {
-			n.release(taken)
+	return func(ctx context.Context, success bool) {
+		if !success || dryRun {
+			n.release(ctx, svc, taken)
 			return
 		}
 		now := numbersOf(svc)
-		n.release(numbers{
+		n.release(ctx, svc, numbers{
 			ips:   slices.DeleteFunc(held.ips, func(ip string) bool { return slices.Contains(now.ips, ip) }),
 			ports: slices.DeleteFunc(held.ports, func(p int32) bool { return slices.Contains(now.ports, p) }),
 		})
@@ -134,30 +138,35 @@ func (n *serviceNumbers) begin(svc, was *corev1.Service, dryRun []string) (gener
 }
 
 // allocate fills in svc; what it took from the ranges is added to taken, also where it fails.
-func (n *serviceNumbers) allocate(svc, was *corev1.Service, held numbers, taken *numbers) field.ErrorList {
+func (n *serviceNumbers) allocate(ctx context.Context, svc, was *corev1.Service, held numbers, taken *numbers, dryRun bool) error {
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
+	if errs := core.ValidateServiceClusterIPs(svc, was); len(errs) > 0 {
+		return invalidService(svc, errs)
+	}
 	if errs := setFamilies(svc); len(errs) > 0 {
-		return errs
+		return invalidService(svc, errs)
 	}
 	// An address is for life: validation refuses to change it, so only a service that had none gets one.
 	if was.Spec.Type == corev1.ServiceTypeExternalName || svc.Spec.ClusterIP == "" {
-		if errs := n.allocateIP(svc, taken); len(errs) > 0 {
-			return errs
+		if err := n.allocateIP(ctx, svc, taken, dryRun); err != nil {
+			return err
 		}
 	}
-	return n.allocatePorts(svc, held, taken)
+	if errs := n.allocatePorts(svc, held, taken); len(errs) > 0 {
+		return invalidService(svc, errs)
+	}
+	return nil
+}
+
+func invalidService(svc *corev1.Service, errs field.ErrorList) error {
+	return errors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), svc.Name, errs)
 }
 
 // setFamilies fills in the address families; this cluster has IPv4 alone.
 func setFamilies(svc *corev1.Service) field.ErrorList {
-	spec := &svc.Spec
-	for i, family := range spec.IPFamilies {
-		if family == corev1.IPv6Protocol && !selectorlessHeadless(svc) {
-			return field.ErrorList{field.Invalid(field.NewPath("spec", "ipFamilies").Index(i), family, "not configured on this cluster")}
-		}
-	}
+	spec, path := &svc.Spec, field.NewPath("spec")
 	if spec.IPFamilyPolicy == nil {
 		policy := corev1.IPFamilyPolicySingleStack
 		if selectorlessHeadless(svc) {
@@ -165,8 +174,35 @@ func setFamilies(svc *corev1.Service) field.ErrorList {
 		}
 		spec.IPFamilyPolicy = &policy
 	}
-	if *spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack && !selectorlessHeadless(svc) {
-		return field.ErrorList{field.Invalid(field.NewPath("spec", "ipFamilyPolicy"), *spec.IPFamilyPolicy, "this cluster is not configured for dual-stack services")}
+	var l check.List
+	if *spec.IPFamilyPolicy == corev1.IPFamilyPolicySingleStack {
+		if len(spec.ClusterIPs) == 2 {
+			l.Invalid(path.Child("ipFamilyPolicy"), *spec.IPFamilyPolicy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified")
+		}
+		if len(spec.IPFamilies) == 2 {
+			l.Invalid(path.Child("ipFamilyPolicy"), *spec.IPFamilyPolicy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified")
+		}
+	}
+	for i, ip := range spec.ClusterIPs {
+		if i >= len(spec.IPFamilies) && netutils.IsIPv6String(ip) {
+			l.Invalid(path.Child("clusterIPs").Index(i), spec.ClusterIPs, "IPv6 is not configured on this cluster")
+		}
+	}
+	if len(l.Errors()) > 0 {
+		return l.Errors()
+	}
+	if !selectorlessHeadless(svc) {
+		if *spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack {
+			l.Invalid(path.Child("ipFamilyPolicy"), *spec.IPFamilyPolicy, "this cluster is not configured for dual-stack services")
+		}
+		for i, family := range spec.IPFamilies {
+			if family == corev1.IPv6Protocol {
+				l.Invalid(path.Child("ipFamilies").Index(i), family, "not configured on this cluster")
+			}
+		}
+		if len(l.Errors()) > 0 {
+			return l.Errors()
+		}
 	}
 	if len(spec.IPFamilies) == 0 {
 		spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
@@ -185,30 +221,29 @@ func selectorlessHeadless(svc *corev1.Service) bool {
 	return svc.Spec.ClusterIP == corev1.ClusterIPNone && len(svc.Spec.Selector) == 0
 }
 
-func (n *serviceNumbers) allocateIP(svc *corev1.Service, taken *numbers) field.ErrorList {
+func (n *serviceNumbers) allocateIP(ctx context.Context, svc *corev1.Service, taken *numbers, dryRun bool) error {
 	spec := &svc.Spec
-	if len(spec.ClusterIPs) == 0 && spec.ClusterIP != "" {
-		spec.ClusterIPs = []string{spec.ClusterIP}
-	}
-	if len(spec.ClusterIPs) > 0 && spec.ClusterIP == "" {
-		spec.ClusterIP = spec.ClusterIPs[0]
-	}
 	path := field.NewPath("spec", "clusterIPs")
 	switch {
 	case spec.ClusterIP == corev1.ClusterIPNone:
 		return nil
 	case spec.ClusterIP != "":
-		if err := n.addresses.Take(spec.ClusterIP); err != nil {
-			return field.ErrorList{field.Invalid(path, []string{spec.ClusterIP}, fmt.Sprintf("failed to allocate IP %v: %v", spec.ClusterIP, err))}
+		if err := n.addresses.take(ctx, svc, spec.ClusterIP, dryRun); err != nil {
+			return invalidService(svc, field.ErrorList{field.Invalid(path, []string{spec.ClusterIP}, fmt.Sprintf("failed to allocate IP %v: %v", spec.ClusterIP, err))})
 		}
 	default:
-		ip, err := n.addresses.Next()
+		ip, err := n.addresses.next(ctx, svc, dryRun)
+		if stderrors.Is(err, allocator.ErrFull) {
+			return errors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP for Service %q: %w", svc.Name, err))
+		}
 		if err != nil {
-			return field.ErrorList{field.InternalError(path, fmt.Errorf("failed to allocate a serviceIP: %w", err))}
+			return invalidService(svc, field.ErrorList{field.Invalid(path, []string{""}, fmt.Sprintf("failed to allocate IP: %v", err))})
 		}
 		spec.ClusterIP, spec.ClusterIPs = ip, []string{ip}
 	}
-	taken.ips = append(taken.ips, spec.ClusterIP)
+	if !dryRun {
+		taken.ips = append(taken.ips, spec.ClusterIP)
+	}
 	return nil
 }
 
@@ -293,6 +328,18 @@ func keepAllocated(svc, was *corev1.Service) {
 		for i := range svc.Spec.Ports {
 			svc.Spec.Ports[i].NodePort = 0
 		}
+	}
+}
+
+// joinClusterIPs has the two fields that name a service's addresses say the same where a client changed the older one alone.
+func joinClusterIPs(svc, was *corev1.Service) {
+	if svc.Spec.ClusterIP == was.Spec.ClusterIP || !slices.Equal(svc.Spec.ClusterIPs, was.Spec.ClusterIPs) {
+		return
+	}
+	if svc.Spec.ClusterIP == "" {
+		svc.Spec.ClusterIPs = nil
+	} else {
+		svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
 	}
 }
 

@@ -3,12 +3,14 @@
 package server
 
 import (
+	"bytes"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 )
 
@@ -64,10 +66,25 @@ func TestAnswers(t *testing.T) {
 			}
 		}
 	})
+	t.Run("only the legacy group tells addresses", func(t *testing.T) {
+		for path, want := range map[string]bool{"/api": true, "/apis": false, "/apis/apps": false} {
+			answer, err := c.CoreV1().RESTClient().Get().AbsPath(path).DoRaw(t.Context())
+			if err != nil || bytes.Contains(answer, []byte("serverAddressByClientCIDRs")) != want {
+				t.Errorf("%s: %s, %v", path, answer, err)
+			}
+		}
+	})
+	t.Run("a patch that takes apiVersion away leaves nothing", func(t *testing.T) {
+		_, err := c.CoreV1().Namespaces().Patch(t.Context(), "default", types.MergePatchType, []byte(`{"apiVersion":null}`), metav1.PatchOptions{})
+		if want := "the name of the object (default based on URL) was undeterminable: name must be provided"; err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	})
 	t.Run("discovery tells the storage version", func(t *testing.T) {
 		for groupVersion, want := range map[string]map[string]string{
 			// A hash of group, version and kind: the same on every server that stores these.
 			"v1": {"pods": "xPOwRZ+Yhw8=", "configmaps": "qFsyl6wFWjQ="}, "apps/v1": {"deployments": "8aSe+NMegvE="}, "events.k8s.io/v1": {"events": "r2yiGXH7wu8="},
+			"apiextensions.k8s.io/v1": {"customresourcedefinitions": "M5uH+AlWATY="},
 		} {
 			list, err := c.Discovery().ServerResourcesForGroupVersion(groupVersion)
 			if err != nil {

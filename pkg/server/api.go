@@ -57,6 +57,9 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err := s.syncInformers(ctx); err != nil {
 		return fmt.Errorf("read the storage: %w", err)
 	}
+	if err := s.registry.HoldAddresses(ctx); err != nil {
+		return err
+	}
 	maps.Copy(callers.discovery, s.encryptionHandlers())
 	log, err := audit.Open(s.config.Audit)
 	if err != nil {

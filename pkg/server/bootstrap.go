@@ -18,10 +18,11 @@ import (
 
 	seeds "github.com/hivemind-project/hivemind/config"
 	"github.com/hivemind-project/hivemind/controllers/bootstrapsigner"
+	"github.com/hivemind-project/hivemind/controllers/servicecidr"
 )
 
-// bootstrap makes what every cluster has: the system's namespaces, roles and classes, and the services that lead to the API
-// server and to DNS. It writes only what is missing or differs.
+// bootstrap makes what every cluster has: the system's namespaces, roles and classes, the range of service addresses, and the services that
+// lead to the API server and to DNS. It writes only what is missing or differs.
 func (s *Server) bootstrap(ctx context.Context) error {
 	client, err := s.client(user.APIServerUser, user.SystemPrivilegedGroup)
 	if err != nil {
@@ -31,6 +32,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 		return err
 	}
 	if err := s.rolesKnown(ctx); err != nil {
+		return err
+	}
+	if err := servicecidr.EnsureDefault(ctx, client, s.services.String()); err != nil {
 		return err
 	}
 	if err := s.publishAPIServer(ctx, client); err != nil {
@@ -83,16 +87,12 @@ func (s *Server) rolesKnown(ctx context.Context) error {
 
 // publishAPIServer makes the service kubernetes, by which pods reach the API server, and says where that is.
 func (s *Server) publishAPIServer(ctx context.Context, client kubernetes.Interface) error {
-	services, err := netip.ParsePrefix(s.config.Network.ServiceCIDR)
-	if err != nil {
-		return fmt.Errorf("read the service CIDR: %w", err)
-	}
 	labels := map[string]string{"component": "apiserver", "provider": "kubernetes"}
 	port := int32(s.config.API.Port)
-	err = ensureService(ctx, client, &corev1.Service{
+	err := ensureService(ctx, client, &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "kubernetes", Namespace: metav1.NamespaceDefault, Labels: labels},
 		Spec: corev1.ServiceSpec{
-			Type: corev1.ServiceTypeClusterIP, ClusterIP: services.Masked().Addr().Next().String(), SessionAffinity: corev1.ServiceAffinityNone,
+			Type: corev1.ServiceTypeClusterIP, ClusterIP: s.services.Addr().Next().String(), SessionAffinity: corev1.ServiceAffinityNone,
 			Ports: []corev1.ServicePort{{Name: "https", Protocol: corev1.ProtocolTCP, Port: 443, TargetPort: targetPort(port)}},
 		},
 	})

@@ -4,14 +4,19 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/record"
 
 	"github.com/hivemind-project/hivemind/controllers"
 	"github.com/hivemind-project/hivemind/controllers/certificates"
+	"github.com/hivemind-project/hivemind/controllers/servicecidr"
 	"github.com/hivemind-project/hivemind/pkg/scheduler"
 )
 
@@ -52,7 +57,11 @@ func (s *Server) startControllers(ctx context.Context) error {
 		}
 		runners = append(runners, runner{entry.Name, run})
 	}
-	if err == nil {
+	repair, errRepair := s.addressRepair(deps.Events)
+	if errRepair == nil {
+		runners = append(runners, runner{"repair of service addresses", func(ctx context.Context) { repair.Run(ctx, 1) }})
+	}
+	if err = errors.Join(err, errRepair); err == nil {
 		err = s.syncInformers(ctx)
 	}
 	if err != nil {
@@ -63,6 +72,16 @@ func (s *Server) startControllers(ctx context.Context) error {
 		s.work.start(s.life, controllerManager, r.name, func(ctx context.Context) error { r.run(ctx); return nil })
 	}
 	return err
+}
+
+// addressRepair is the one controller that acts as the API server, which allocates what it repairs.
+func (s *Server) addressRepair(events record.EventBroadcaster) (*servicecidr.Repair, error) {
+	client, err := s.client(user.APIServerUser, user.SystemPrivilegedGroup)
+	if err != nil {
+		return nil, err
+	}
+	recorder := events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "ipallocator-repair-controller"})
+	return servicecidr.NewRepair(client, s.informers.Core().V1().Services(), s.informers.Networking().V1(), s.services.String(), recorder)
 }
 
 // controllerUser is a ServiceAccount of kube-system, which is what the default roles bind controllers by.

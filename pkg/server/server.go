@@ -33,6 +33,7 @@ type Server struct {
 	options   Options
 	dialNodes DialFunc
 
+	services   netip.Prefix // that the default range of service addresses is of
 	identities *pki.Bundle
 	etcd       *storage.Etcd
 	encryption *encryption.Encryption
@@ -113,9 +114,10 @@ func (s *Server) startCertificates(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the service CIDR: %w", err)
 	}
+	s.services = services.Masked()
 	s.identities, err = pki.Ensure(s.config.Path("pki"), pki.Options{
 		NodeName: s.config.Node.Name, NodeIPs: []net.IP{net.ParseIP(s.config.Node.IP)},
-		ServiceIP: net.IP(services.Masked().Addr().Next().AsSlice()), ClusterDomain: s.config.Network.ClusterDomain, ExtraSANs: s.config.API.ExtraSANs,
+		ServiceIP: net.IP(s.services.Addr().Next().AsSlice()), ClusterDomain: s.config.Network.ClusterDomain, ExtraSANs: s.config.API.ExtraSANs,
 	})
 	if err != nil {
 		return err
@@ -157,10 +159,6 @@ func (s *Server) stopStorage(context.Context) error {
 // startInformers makes the stores of the resource table and the informers over them. Informers start when the components that
 // read them have asked for theirs.
 func (s *Server) startInformers(ctx context.Context) error {
-	services, err := netip.ParsePrefix(s.config.Network.ServiceCIDR)
-	if err != nil {
-		return fmt.Errorf("read the service CIDR: %w", err)
-	}
 	first, last, err := portRange(s.config.Network.NodePortRange)
 	if err != nil {
 		return err
@@ -169,13 +167,12 @@ func (s *Server) startInformers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.registry, err = registry.New(registry.Options{
-		RESTOptions: s.etcd.RESTOptionsGetter, WrittenSince: since, ServiceCIDR: services, FirstNodePort: first, LastNodePort: last,
-	})
+	s.registry, err = registry.New(registry.Options{RESTOptions: s.etcd.RESTOptionsGetter, WrittenSince: since, FirstNodePort: first, LastNodePort: last})
 	if err != nil {
 		return err
 	}
 	s.informers = informer.New(s.registry.Sources())
+	s.registry.AllocateFrom(s.informers.Networking().V1())
 	return s.registry.Load(ctx)
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,6 +30,12 @@ type cluster struct {
 // startCluster starts a server over dir, which may hold what an earlier one left. configure changes its configuration.
 func startCluster(t testing.TB, dir string, configure ...func(*config.Config)) *cluster {
 	t.Helper()
+	return startPart(t, dir, "", configure...)
+}
+
+// startPart starts the components before the one of that name, or all.
+func startPart(t testing.TB, dir, before string, configure ...func(*config.Config)) *cluster {
+	t.Helper()
 	c, listener := newConfig(t, dir)
 	for _, change := range configure {
 		change(c)
@@ -39,6 +46,9 @@ func startCluster(t testing.TB, dir string, configure ...func(*config.Config)) *
 	}
 	s := New(c, Options{Listener: listener})
 	parts := s.Components()
+	if i := slices.IndexFunc(parts, func(p component.Component) bool { return p.Name == before }); i >= 0 {
+		parts = parts[:i]
+	}
 	if c.Runtime == config.RuntimeSimulated {
 		nodes := simulation.New(c, simulation.Options{Upstream: func() (simulation.Upstream, error) {
 			ids := s.Identities()

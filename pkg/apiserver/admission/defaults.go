@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/admission"
@@ -177,7 +178,7 @@ func (p *PersistentVolumeClaimResize) Validate(_ context.Context, a admission.At
 	return nil
 }
 
-// StorageObjectInUseProtection marks volumes and claims so that they are not deleted while in use.
+// StorageObjectInUseProtection marks volumes, claims and classes of volume attributes so that they are not deleted while in use.
 type StorageObjectInUseProtection struct{ *admission.Handler }
 
 // NewStorageObjectInUseProtection returns the plugin.
@@ -195,6 +196,8 @@ func (*StorageObjectInUseProtection) Admit(_ context.Context, a admission.Attrib
 		o.Finalizers = with(o.Finalizers, "kubernetes.io/pv-protection")
 	case *corev1.PersistentVolumeClaim:
 		o.Finalizers = with(o.Finalizers, "kubernetes.io/pvc-protection")
+	case *storagev1.VolumeAttributesClass:
+		o.Finalizers = with(o.Finalizers, "kubernetes.io/vac-protection")
 	}
 	return nil
 }

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package allocator hands out the numbers that services need: cluster addresses and node ports.
+// Package allocator chooses the numbers that services need: cluster addresses and node ports.
 //
-// What is taken is derived from the stored services when the server starts and kept in memory after, so that a crash can
-// neither leak a number nor hand one out twice. An allocation costs a map lookup; memory is one map entry a number taken.
+// Which node ports are taken is derived from the stored services when the server starts and kept in memory after, so that a
+// crash can neither leak one nor hand one out twice: an allocation costs a map lookup, and memory is one map entry a port
+// taken. Who has an address is kept in IPAddress objects; what is here only says which to try, and costs nothing but the trying.
+//
+// This file holds node ports, subnet.go the addresses.
 package allocator
 
 import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"sync"
 )
 
 // Errors of an allocation, in the words of kube-apiserver.
 var (
-	ErrAllocated = errors.New("provided IP is already allocated")
 	ErrPortTaken = errors.New("provided port is already allocated")
 	ErrFull      = errors.New("range is full")
 )
@@ -78,65 +79,6 @@ func (r *Range) Free(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.taken, n)
-}
-
-// Addresses allocates addresses of a CIDR, without its network and broadcast addresses.
-type Addresses struct {
-	prefix netip.Prefix
-	base   uint32
-	r      *Range
-}
-
-// NewAddresses returns an allocator for an IPv4 prefix of at most 2^20 addresses; of a larger one it uses the first 2^20.
-func NewAddresses(prefix netip.Prefix) (*Addresses, error) {
-	if !prefix.Addr().Is4() {
-		return nil, fmt.Errorf("service CIDR %s is not IPv4", prefix)
-	}
-	size := 1 << min(32-prefix.Bits(), 20)
-	if size < 8 {
-		return nil, fmt.Errorf("service CIDR %s is too small: it must have at least 8 addresses", prefix)
-	}
-	four := prefix.Masked().Addr().As4()
-	return &Addresses{prefix: prefix.Masked(), base: uint32(four[0])<<24 | uint32(four[1])<<16 | uint32(four[2])<<8 | uint32(four[3]), r: NewRange(size - 2)}, nil
-}
-
-// Take takes the address given as text.
-func (a *Addresses) Take(ip string) error {
-	n, ok := a.index(ip)
-	if !ok {
-		return fmt.Errorf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, a.prefix)
-	}
-	if !a.r.Take(n) {
-		return ErrAllocated
-	}
-	return nil
-}
-
-// Next takes any free address.
-func (a *Addresses) Next() (string, error) {
-	n, ok := a.r.Next()
-	if !ok {
-		return "", ErrFull
-	}
-	v := a.base + uint32(n) + 1
-	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}).String(), nil
-}
-
-// Free gives the address back; one that is not of the range is ignored.
-func (a *Addresses) Free(ip string) {
-	if n, ok := a.index(ip); ok {
-		a.r.Free(n)
-	}
-}
-
-func (a *Addresses) index(ip string) (int, bool) {
-	addr, err := netip.ParseAddr(ip)
-	if err != nil || !addr.Is4() {
-		return 0, false
-	}
-	four := addr.As4()
-	n := int64(uint32(four[0])<<24|uint32(four[1])<<16|uint32(four[2])<<8|uint32(four[3])) - int64(a.base) - 1
-	return int(n), n >= 0 && n < int64(a.r.size)
 }
 
 // Ports allocates node ports.

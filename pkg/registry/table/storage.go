@@ -34,8 +34,6 @@ func forStorage(kind schema.GroupKind) rest.TableConvertor {
 			age[storagev1.CSINode]())
 	case schema.GroupKind{Group: "storage.k8s.io", Kind: "CSIDriver"}:
 		return drivers()
-	case schema.GroupKind{Group: "storage.k8s.io", Kind: "CSIStorageCapacity"}:
-		return capacities()
 	}
 	return nil
 }
@@ -169,19 +167,5 @@ func drivers() *table[storagev1.CSIDriver] {
 			return or(list(d.Spec.VolumeLifecycleModes, func(m *storagev1.VolumeLifecycleMode) string { return string(*m) }), "<none>")
 		}),
 		age[storagev1.CSIDriver](),
-	)
-}
-
-func capacities() *table[storagev1.CSIStorageCapacity] {
-	doc := storagev1.CSIStorageCapacity{}.SwaggerDoc()
-	return of(
-		name[storagev1.CSIStorageCapacity](),
-		text("StorageClassName", doc["storageClassName"], func(c *storagev1.CSIStorageCapacity) any { return c.StorageClassName }),
-		text("Capacity", doc["capacity"], func(c *storagev1.CSIStorageCapacity) any {
-			if c.Capacity == nil {
-				return "<unset>"
-			}
-			return c.Capacity.String()
-		}),
 	)
 }

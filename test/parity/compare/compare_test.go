@@ -179,6 +179,7 @@ func TestRules(t *testing.T) {
 		differs(Document, "core.v1.Pod.properties.spec.description", "a", "b"),
 		differs(Object, "columnDefinitions[0].description", `"a"`, `"b"`),
 		differs(Document, "core.v1.PodSpec.properties.new", "", "{}"),
+		differs(Document, "resource.storageVersionHash", `"LYmCf+UMVdg="`, `"mHCkTKpUTrE="`),
 		differs(Document, "core.v1.PodSpec.properties.volumes.items.default", "{}", ""),
 		differs(Document, "core.v1.PodSpec.properties.volumes.items.allOf", "[]", ""),
 		differs(Document, "core.v1.PodSpec.properties.volumes.items.$ref", "", `"#/x"`),
