@@ -35,6 +35,7 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
+	"github.com/hivemind-project/hivemind/pkg/apiserver/flowcontrol"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
 	"github.com/hivemind-project/hivemind/pkg/registry"
 )
@@ -66,12 +67,18 @@ type Config struct {
 	TypeConverter managedfields.TypeConverter
 	// CustomResources returns where custom resources are kept, given how to encode them.
 	CustomResources func(runtime.Codec) generic.RESTOptionsGetter
+	// FlowControl decides which requests are worked on first, and which are refused.
+	FlowControl *flowcontrol.Control
+	// Storage is nil while the storage works; Informers are those that requests need. Both are asked by the health checks.
+	Storage   func(context.Context) error
+	Informers CacheSyncWaiter
 	// Extra are further handlers by path, such as the OpenID discovery documents; a path that ends in / is a prefix.
 	Extra map[string]http.Handler
 }
 
 // Server is the API server, ready to run.
 type Server struct {
+	control  *flowcontrol.Control
 	generic  *genericapiserver.GenericAPIServer
 	custom   *apiextensions.CustomResourceDefinitions
 	loopback *Loopback
@@ -83,7 +90,7 @@ type Server struct {
 
 // New builds the server; nothing runs yet.
 func New(c Config) (*Server, error) {
-	s := &Server{loopback: c.Loopback, listener: trackConnections(c.Listener), requests: newRequests(), done: make(chan error, 1)}
+	s := &Server{control: c.FlowControl, loopback: c.Loopback, listener: trackConnections(c.Listener), requests: newRequests(), done: make(chan error, 1)}
 	c.Listener = s.listener
 	main, err := genericConfig(&c)
 	if err != nil {
@@ -115,6 +122,9 @@ func New(c Config) (*Server, error) {
 	}
 	documents.Install(server.Handler.NonGoRestfulMux)
 	if err := server.AddPostStartHook("describe-custom-resources", describeCustomResources(custom, documents)); err != nil {
+		return nil, err
+	}
+	if err := server.AddPostStartHook("priority-and-fairness-config-producer", keepFlowControl(c.FlowControl)); err != nil {
 		return nil, err
 	}
 	for path, handler := range c.Extra {
@@ -154,13 +164,25 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	g.EquivalentResourceRegistry = runtime.NewEquivalentResourceRegistryWithIdentity(storedAs)
 	g.LongRunningFunc = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	g.AggregatedDiscoveryGroupManager = discoveryendpoint.NewResourceManager("apis")
-	g.StorageObjectCountTracker = nil
+	g.FlowControl, g.StorageObjectCountTracker = c.FlowControl, c.FlowControl.Counts
 	g.EnableProfiling = false
 	g.EnableIndex = true
 	g.SkipOpenAPIInstallation = true
 	g.RequestTimeout = time.Minute
 	g.ShutdownWatchTerminationGracePeriod = 0
+	addHealthChecks(g, c)
 	return g, nil
+}
+
+// keepFlowControl makes the configuration of flow control, on which readiness waits, and keeps it.
+func keepFlowControl(control *flowcontrol.Control) genericapiserver.PostStartHookFunc {
+	return func(ctx genericapiserver.PostStartHookContext) error {
+		if err := control.Ensure(ctx); err != nil {
+			return err
+		}
+		go control.Keep(ctx)
+		return nil
+	}
 }
 
 // storedAs tells which resources are the same objects under another name, so that a webhook for the one hears of writes to

@@ -29,8 +29,9 @@ func Authenticators(clientCA []byte, tokens authenticator.Token) (all, tokensOnl
 	return group.NewAuthenticatedGroupAdder(union.New(newCertificateCache(certificates), tokensOnly)), tokensOnly, nil
 }
 
-// authenticators is the whole chain: clients in this process, clients outside, and nobody, who may ask after the server's health.
+// authenticators is the whole chain: clients in this process, clients outside, and nobody, who may ask after the server's health and
+// version.
 func authenticators(c *Config) authenticator.Request {
-	health := []apiserverconfig.AnonymousAuthCondition{{Path: "/healthz"}, {Path: "/livez"}, {Path: "/readyz"}}
+	health := []apiserverconfig.AnonymousAuthCondition{{Path: "/healthz"}, {Path: "/livez"}, {Path: "/readyz"}, {Path: "/version"}, {Path: "/version/"}}
 	return union.NewFailOnError(authenticateLoopback(c.Audiences), union.New(c.Authenticator, anonymous.NewAuthenticator(health)))
 }

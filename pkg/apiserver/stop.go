@@ -30,6 +30,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	s.loopback.Close()
 	s.cancel()
+	defer s.control.Counts.Wait()
 	s.requests.endLong()
 	defer s.listener.closeConnections()
 	s.requests.finish(ctx)

@@ -25,6 +25,7 @@ import (
 
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
+	"github.com/hivemind-project/hivemind/pkg/apiserver/flowcontrol"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
 	"github.com/hivemind-project/hivemind/pkg/auth/node"
 	"github.com/hivemind-project/hivemind/pkg/auth/rbac"
@@ -68,6 +69,10 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	fairness, err := s.flowControl()
+	if err != nil {
+		return err
+	}
 	types, err := openapi.NewTypeConverter()
 	if err != nil {
 		return err
@@ -90,6 +95,9 @@ func (s *Server) startAPI(ctx context.Context) error {
 			Tokens:           &token.Requests{Issuer: issuer, Audiences: audiences, Get: s.registry.Getters()},
 			KubeletTransport: s.kubeletTransport(),
 		},
+		FlowControl:     fairness,
+		Storage:         s.etcd.Answers,
+		Informers:       s.informers.Started(),
 		Webhooks:        webhooks,
 		TypeConverter:   types,
 		CustomResources: s.etcd.RESTOptionsGetter,
@@ -100,6 +108,15 @@ func (s *Server) startAPI(ctx context.Context) error {
 		return err
 	}
 	return s.api.Start(ctx)
+}
+
+// flowControl is configured by the administrator's objects, and writes those that every server has as the server itself, whom it exempts.
+func (s *Server) flowControl() (*flowcontrol.Control, error) {
+	client, err := s.client(user.APIServerUser, user.SystemPrivilegedGroup)
+	if err != nil {
+		return nil, err
+	}
+	return flowcontrol.New(s.informers, client.FlowcontrolV1(), s.etcd.Stats)
 }
 
 // listen opens the API server's port, unless it has been opened for it.

@@ -26,7 +26,7 @@ type cluster struct {
 }
 
 // startCluster starts a server over dir, which may hold what an earlier one left.
-func startCluster(t *testing.T, dir string) *cluster {
+func startCluster(t testing.TB, dir string) *cluster {
 	t.Helper()
 	c := &config.Config{DataDir: dir, Roles: []string{config.RoleServer}}
 	c.Node.Name, c.Node.IP = "test", "127.0.0.1"
@@ -63,7 +63,7 @@ func startCluster(t *testing.T, dir string) *cluster {
 	return &cluster{kubernetes.NewForConfigOrDie(admin), s, admin, stop}
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	return startCluster(t, filepath.Join(t.TempDir(), "hivemind"))
 }

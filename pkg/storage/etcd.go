@@ -170,6 +170,11 @@ func (e *Etcd) Err(ctx context.Context) error {
 	if len(e.server.Alarms()) > 0 {
 		return fmt.Errorf("storage alarm: %v", e.server.Alarms())
 	}
+	return e.Answers(ctx)
+}
+
+// Answers is nil where the storage can be read, which it can also be when it is full.
+func (e *Etcd) Answers(ctx context.Context) error {
 	_, err := e.Client.KV.Get(ctx, "health", clientv3.WithCountOnly())
 	return err
 }
