@@ -15,6 +15,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
@@ -84,21 +85,25 @@ type Server struct {
 	loopback *Loopback
 	listener *trackingListener
 	requests *requests
+	complete chan struct{} // closed when all that is served is known
+	stopping chan struct{} // closed, once, when the server stops
+	once     sync.Once
 	done     chan error
 	cancel   context.CancelFunc
 }
 
 // New builds the server; nothing runs yet.
 func New(c Config) (*Server, error) {
-	s := &Server{control: c.FlowControl, loopback: c.Loopback, listener: trackConnections(c.Listener), requests: newRequests(), done: make(chan error, 1)}
+	s := &Server{
+		control: c.FlowControl, loopback: c.Loopback, listener: trackConnections(c.Listener), requests: newRequests(),
+		complete: make(chan struct{}), stopping: make(chan struct{}), done: make(chan error, 1),
+	}
 	c.Listener = s.listener
 	main, err := genericConfig(&c)
 	if err != nil {
 		return nil, err
 	}
-	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(handler, config.LongRunningFunc), config)
-	}
+	main.BuildHandlerChainFunc = s.chain
 	custom, err := newCustomResources(main, c)
 	if err != nil {
 		return nil, err
@@ -170,6 +175,8 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	g.SkipOpenAPIInstallation = true
 	g.RequestTimeout = time.Minute
 	g.ShutdownWatchTerminationGracePeriod = 0
+	// Those who still ask while the last requests finish hear of it, and the readiness check fails for them.
+	g.ShutdownSendRetryAfter = true
 	addHealthChecks(g, c)
 	return g, nil
 }
@@ -225,6 +232,7 @@ func (s *Server) Start(ctx context.Context) error {
 	s.cancel = cancel
 	s.readDefinitions(ctx, run.Done())
 	prepared := s.generic.PrepareRun()
+	go s.completed(run)
 	go func() { s.done <- prepared.RunWithContext(run) }()
 	err := s.waitReady(ctx)
 	if err != nil && ctx.Err() != nil {

@@ -29,6 +29,7 @@ func (s *Server) Stop(ctx context.Context) error {
 		return nil
 	}
 	s.loopback.Close()
+	s.once.Do(func() { close(s.stopping) })
 	s.cancel()
 	defer s.control.Counts.Wait()
 	s.requests.endLong()

@@ -69,10 +69,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fairness, err := s.flowControl()
-	if err != nil {
-		return err
-	}
+	flowcontrol.AskFor(s.informers)
 	types, err := openapi.NewTypeConverter()
 	if err != nil {
 		return err
@@ -83,6 +80,11 @@ func (s *Server) startAPI(ctx context.Context) error {
 	}
 	listener, err := s.listen()
 	if err != nil {
+		return err
+	}
+	fairness, err := s.flowControl()
+	if err != nil {
+		listener.Close()
 		return err
 	}
 	s.api, err = apiserver.New(apiserver.Config{
@@ -105,6 +107,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 	})
 	if err != nil {
 		listener.Close()
+		fairness.End()
 		return err
 	}
 	return s.api.Start(ctx)
