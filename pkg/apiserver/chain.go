@@ -42,6 +42,7 @@ func (s *Server) chain(handler http.Handler, c *genericapiserver.Config) http.Ha
 	handler = genericfilters.WithRetryAfter(handler, s.stopping)
 	handler = genericfilters.WithHTTPLogging(handler)
 	handler = filters.WithLatencyTrackers(handler)
+	handler = endSlow(handler, isLong, c.RequestTimeout+slowGrace)
 	handler = filters.WithRequestInfo(handler, c.RequestInfoResolver)
 	handler = filters.WithRequestReceivedTimestamp(handler)
 	handler = filters.WithMuxAndDiscoveryComplete(handler, s.complete)
