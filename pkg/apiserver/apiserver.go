@@ -184,10 +184,9 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 // keepFlowControl makes the configuration of flow control, on which readiness waits, and keeps it.
 func keepFlowControl(control *flowcontrol.Control) genericapiserver.PostStartHookFunc {
 	return func(ctx genericapiserver.PostStartHookContext) error {
-		if err := control.Ensure(ctx); err != nil {
-			return err
+		if control.Ensure(ctx) == nil { // or else the server stops; of a hook that fails the machinery would end the process
+			go control.Keep(ctx)
 		}
-		go control.Keep(ctx)
 		return nil
 	}
 }

@@ -44,8 +44,8 @@ type slowServer struct {
 	address string
 	pid     int
 	admin   *rest.Config
-	// nobody and known are how TLS clients connect, without and with a certificate.
-	nobody, known *tls.Config
+	// nobody and known are how TLS clients connect, without and with a certificate; modern is nobody who speaks HTTP/2.
+	nobody, modern, known *tls.Config
 }
 
 // TestSlowClients has thousands of connections open at once whose clients do not go on: with their handshake, their header, their body, or at
@@ -75,23 +75,28 @@ func TestSlowClients(t *testing.T) {
 
 	var open slowConnections
 	defer open.close()
+	strangers := int64(0)
 	header := "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: slow\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n"
 	for _, kind := range []struct {
-		name    string
-		tls     *tls.Config
-		say     string
-		n       int
-		expires bool
+		name     string
+		tls      *tls.Config
+		say      string
+		n        int
+		stranger bool
 	}{
 		{"nothing", nil, "", slowEach, true},
 		{"half a handshake", nil, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", slowEach, true},
 		{"nothing after the handshake", s.nobody, "", slowEach, true},
 		{"half a header", s.nobody, header[:60], slowEach, true},
 		{"half a request", s.nobody, header + "\r\n{", slowEach, true},
+		{"nothing after HTTP/2's preface", s.modern, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", slowEach, true},
 		{"half a request of somebody known", s.known, header + "\r\n{", slowEach / 5, false},
 	} {
-		if err := open.add(t.Context(), s.address, kind.tls, kind.say, kind.n, kind.expires); err != nil {
+		if err := open.add(t.Context(), s.address, kind.tls, kind.say, kind.n, kind.stranger); err != nil {
 			t.Fatalf("%s: %v", kind.name, err)
+		}
+		if kind.stranger {
+			strangers += int64(kind.n)
 		}
 		use, err := load.Measure(s.pid)
 		if err != nil {
@@ -103,7 +108,7 @@ func TestSlowClients(t *testing.T) {
 		}
 	}
 	deadline := time.After(slowPatience)
-	for want := int64(5*slowEach - slowRoom); open.ended.Load() < want; {
+	for want := strangers - slowRoom; open.ended.Load() < want; {
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-deadline:
@@ -152,6 +157,8 @@ func startSlowServer(t *testing.T) *slowServer {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(s.admin.CAData)
 	s.nobody = &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}
+	s.modern = s.nobody.Clone()
+	s.modern.NextProtos = []string{"h2"}
 	s.known.ServerName = "127.0.0.1"
 	s.known.NextProtos = nil
 	out, err := c.Verb(t.Context(), "status", "-o", "json")
