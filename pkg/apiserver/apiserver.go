@@ -70,8 +70,8 @@ type Config struct {
 	CustomResources func(runtime.Codec) generic.RESTOptionsGetter
 	// FlowControl decides which requests are worked on first, and which are refused.
 	FlowControl *flowcontrol.Control
-	// Storage is nil while the storage works; Informers are those that requests need. Both are asked by the health checks.
-	Storage   func(context.Context) error
+	// Storage is where objects are kept; Informers are those that requests need. Health checks ask both.
+	Storage   Storage
 	Informers CacheSyncWaiter
 	// Extra are further handlers by path, such as the OpenID discovery documents; a path that ends in / is a prefix.
 	Extra map[string]http.Handler
@@ -139,8 +139,9 @@ func New(c Config) (*Server, error) {
 			server.Handler.NonGoRestfulMux.Handle(path, handler)
 		}
 	}
-	c.Loopback.SetHandler(server.Handler)
 	s.generic, s.custom = server, custom
+	s.serveMetrics(server, &c)
+	c.Loopback.SetHandler(server.Handler)
 	return s, nil
 }
 

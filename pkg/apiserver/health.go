@@ -29,7 +29,7 @@ func addHealthChecks(g *genericapiserver.Config, c *Config) {
 	storage := func(r *http.Request) error {
 		ctx, cancel := context.WithTimeout(r.Context(), storageWithin)
 		defer cancel()
-		return c.Storage(ctx)
+		return c.Storage.Answers(ctx)
 	}
 	g.AddHealthChecks(healthz.NamedCheck("etcd", storage))
 	g.AddReadyzChecks(healthz.NamedCheck("etcd-readiness", storage), healthz.NewInformerSyncHealthz(c.Informers))

@@ -98,7 +98,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 			KubeletTransport: s.kubeletTransport(),
 		},
 		FlowControl:     fairness,
-		Storage:         s.etcd.Answers,
+		Storage:         s.etcd,
 		Informers:       s.informers.Started(),
 		Webhooks:        webhooks,
 		TypeConverter:   types,

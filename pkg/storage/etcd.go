@@ -182,6 +182,9 @@ func (e *Etcd) Answers(ctx context.Context) error {
 // SizeInUse is what the objects occupy, in bytes.
 func (e *Etcd) SizeInUse() int64 { return e.server.Backend().SizeInUse() }
 
+// Size is what the database occupies on disk, in bytes.
+func (e *Etcd) Size() int64 { return e.server.Backend().Size() }
+
 // Stop flushes and closes the storage. All users of Client must have stopped. It may be called again.
 func (e *Etcd) Stop() {
 	if e.stopped {
