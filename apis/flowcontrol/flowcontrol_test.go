@@ -158,3 +158,15 @@ func TestBootstrapObjects(t *testing.T) {
 		})
 	}
 }
+
+// Who writes the status changes nothing else of the object, and is not told that it could not be changed.
+func TestStatusUpdateKeepsMetadata(t *testing.T) {
+	const base = `metadata: {name: mine, uid: u, labels: {a: b}, resourceVersion: "3"}`
+	before := apitest.Object[flowcontrolv1.FlowSchema](t, base)
+	after := apitest.Object[flowcontrolv1.FlowSchema](t, `{metadata: {name: mine, uid: other, labels: {c: d}, managedFields: [{manager: me}]}, status: {conditions: [{type: Dangling}]}}`)
+	PrepareFlowSchemaForStatusUpdate(after, before)
+	apitest.Same(t, apitest.Object[flowcontrolv1.FlowSchema](t, base, `{metadata: {managedFields: [{manager: me}]}, status: {conditions: [{type: Dangling}]}}`), after)
+	if after.Labels["c"] = "d"; before.Labels["c"] != "" {
+		t.Error("they share their labels")
+	}
+}

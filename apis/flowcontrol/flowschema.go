@@ -12,6 +12,7 @@ import (
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap"
@@ -29,6 +30,18 @@ func SetDefaultsFlowSchema(schema *flowcontrolv1.FlowSchema) {
 	if schema.Spec.MatchingPrecedence == 0 {
 		schema.Spec.MatchingPrecedence = defaultMatchingPrecedence
 	}
+}
+
+// PrepareFlowSchemaForStatusUpdate leaves nothing of the metadata to whoever writes the status, not even what is immutable.
+func PrepareFlowSchemaForStatusUpdate(schema, before *flowcontrolv1.FlowSchema) {
+	keepMetadata(&schema.ObjectMeta, &before.ObjectMeta)
+}
+
+// keepMetadata puts all of it back but for who manages which field, which the write changes.
+func keepMetadata(meta, before *metav1.ObjectMeta) {
+	managed := meta.ManagedFields
+	before.DeepCopyInto(meta)
+	meta.ManagedFields = managed
 }
 
 // ValidateFlowSchema checks a new FlowSchema. The spec of those that every server has is fixed.

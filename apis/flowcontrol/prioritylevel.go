@@ -44,6 +44,11 @@ func SetDefaultsPriorityLevelConfiguration(level *flowcontrolv1.PriorityLevelCon
 	}
 }
 
+// PreparePriorityLevelConfigurationForStatusUpdate leaves nothing of the metadata to whoever writes the status.
+func PreparePriorityLevelConfigurationForStatusUpdate(level, before *flowcontrolv1.PriorityLevelConfiguration) {
+	keepMetadata(&level.ObjectMeta, &before.ObjectMeta)
+}
+
 func setIfNil(at **int32, value int32) {
 	if *at == nil {
 		*at = &value

@@ -219,13 +219,14 @@ func flowcontrolRows() []*Resource {
 		Kind[flowcontrolv1.FlowSchema]{
 			Resource: "flowschemas", Singular: "flowschema", Cluster: true, Status: true, Generation: true, StatusResets: []string{"metadata"},
 			List:        func() runtime.Object { return &flowcontrolv1.FlowSchemaList{} },
-			SetDefaults: flowcontrol.SetDefaultsFlowSchema, Validate: flowcontrol.ValidateFlowSchema,
+			SetDefaults: flowcontrol.SetDefaultsFlowSchema, PrepareForStatusUpdate: flowcontrol.PrepareFlowSchemaForStatusUpdate, Validate: flowcontrol.ValidateFlowSchema,
 			ValidateUpdate: flowcontrol.ValidateFlowSchemaUpdate, ValidateStatusUpdate: flowcontrol.ValidateFlowSchemaStatusUpdate,
 		}.in(v1, "FlowSchema"),
 		Kind[flowcontrolv1.PriorityLevelConfiguration]{
 			Resource: "prioritylevelconfigurations", Singular: "prioritylevelconfiguration", Cluster: true, Status: true, Generation: true, StatusResets: []string{"metadata"},
 			List:        func() runtime.Object { return &flowcontrolv1.PriorityLevelConfigurationList{} },
-			SetDefaults: flowcontrol.SetDefaultsPriorityLevelConfiguration, Validate: flowcontrol.ValidatePriorityLevelConfiguration,
+			SetDefaults: flowcontrol.SetDefaultsPriorityLevelConfiguration, PrepareForStatusUpdate: flowcontrol.PreparePriorityLevelConfigurationForStatusUpdate,
+			Validate:       flowcontrol.ValidatePriorityLevelConfiguration,
 			ValidateUpdate: flowcontrol.ValidatePriorityLevelConfigurationUpdate, ValidateStatusUpdate: flowcontrol.ValidatePriorityLevelConfigurationStatusUpdate,
 		}.in(v1, "PriorityLevelConfiguration"),
 	}
