@@ -29,8 +29,8 @@ func (s *Server) Stop(ctx context.Context) error {
 		return nil
 	}
 	s.loopback.Close()
+	s.cancel() // the server is not ready any more, which those hear who ask before their other requests are refused
 	s.once.Do(func() { close(s.stopping) })
-	s.cancel()
 	defer s.control.Counts.Wait()
 	s.requests.endLong()
 	defer s.listener.closeConnections()
