@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +24,7 @@ import (
 func TestFlowControlConfiguration(t *testing.T) {
 	c := newCluster(t)
 	ctx, api := t.Context(), c.FlowcontrolV1()
-	for _, want := range append(append([]*flowcontrolv1.FlowSchema{}, bootstrap.MandatoryFlowSchemas...), bootstrap.SuggestedFlowSchemas...) {
+	for _, want := range slices.Concat(bootstrap.MandatoryFlowSchemas, bootstrap.SuggestedFlowSchemas) {
 		eventually(t, "FlowSchema "+want.Name, func() (bool, error) {
 			is, err := api.FlowSchemas().Get(ctx, want.Name, metav1.GetOptions{})
 			if err != nil {
@@ -34,7 +35,7 @@ func TestFlowControlConfiguration(t *testing.T) {
 				fmt.Errorf("it has %v, %v", is.Annotations, conditions)
 		})
 	}
-	for _, want := range append(append([]*flowcontrolv1.PriorityLevelConfiguration{}, bootstrap.MandatoryPriorityLevelConfigurations...), bootstrap.SuggestedPriorityLevelConfigurations...) {
+	for _, want := range slices.Concat(bootstrap.MandatoryPriorityLevelConfigurations, bootstrap.SuggestedPriorityLevelConfigurations) {
 		if is, err := api.PriorityLevelConfigurations().Get(ctx, want.Name, metav1.GetOptions{}); err != nil || is.Annotations[flowcontrolv1.AutoUpdateAnnotationKey] != "true" {
 			t.Errorf("PriorityLevelConfiguration %s: %v, %v", want.Name, is.Annotations, err)
 		}
