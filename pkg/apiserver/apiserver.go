@@ -38,6 +38,7 @@ import (
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/flowcontrol"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
+	"github.com/hivemind-project/hivemind/pkg/audit"
 	"github.com/hivemind-project/hivemind/pkg/registry"
 )
 
@@ -60,6 +61,8 @@ type Config struct {
 	Rules         authorizer.RuleResolver
 	// Admission decides on writes, in order.
 	Admission []admission.Interface
+	// Audit logs requests, where there is a policy.
+	Audit audit.Log
 	// Webhooks is how this server reaches those of custom resources.
 	Webhooks Webhooks
 	// Serve is passed on to the registry's REST side.
@@ -113,6 +116,7 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build the API server: %w", err)
 	}
+	server.Handler.GoRestfulContainer.Router(newRouter())
 	c.Serve.Authorizer, c.Serve.Rules, c.Serve.Audiences = main.Authorization.Authorizer, c.Rules, c.Audiences
 	table, err := installGroups(server, main, c)
 	if err != nil {
@@ -167,6 +171,7 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	g.Authorization.Authorizer = c.Authorizer
 	g.RuleResolver = c.Rules
 	g.AdmissionControl = plugins.NewChain(c.Admission...)
+	g.AuditBackend, g.AuditPolicyRuleEvaluator = c.Audit.Backend, c.Audit.Rules
 	g.EquivalentResourceRegistry = runtime.NewEquivalentResourceRegistryWithIdentity(storedAs)
 	g.LongRunningFunc = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	g.AggregatedDiscoveryGroupManager = discoveryendpoint.NewResourceManager("apis")
@@ -232,8 +237,8 @@ func (s *Server) Start(ctx context.Context) error {
 	s.cancel = cancel
 	s.readDefinitions(ctx, run.Done())
 	prepared := s.generic.PrepareRun()
-	go s.completed(run)
 	go func() { s.done <- prepared.RunWithContext(run) }()
+	go s.completePaths(run.Done())
 	err := s.waitReady(ctx)
 	if err != nil && ctx.Err() != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
@@ -242,6 +247,18 @@ func (s *Server) Start(ctx context.Context) error {
 		err = errors.Join(err, s.waitReady(stop), s.Stop(stop))
 	}
 	return err
+}
+
+// completePaths waits until every part of the server has told its paths.
+func (s *Server) completePaths(stop <-chan struct{}) {
+	for _, told := range s.generic.MuxAndDiscoveryCompleteSignals() {
+		select {
+		case <-told:
+		case <-stop:
+			return
+		}
+	}
+	close(s.complete)
 }
 
 // readDefinitions reads the definitions of custom resources that are stored. The server's hooks would do so as well, but look only

@@ -3,7 +3,6 @@
 package apiserver
 
 import (
-	"context"
 	"net/http"
 
 	"k8s.io/apiserver/pkg/endpoints/filters"
@@ -12,6 +11,8 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 	flowcontrolrequest "k8s.io/apiserver/pkg/util/flowcontrol/request"
+
+	"github.com/hivemind-project/hivemind/pkg/registry"
 )
 
 // chain is the filters that a request passes, in kube-apiserver's order, which is from the last line of this function to the first. It lacks
@@ -19,7 +20,7 @@ import (
 // collects, and the time that each filter takes, which its neighbours' metrics tell.
 func (s *Server) chain(handler http.Handler, c *genericapiserver.Config) http.Handler {
 	isLong := c.LongRunningFunc
-	handler = s.requests.track(handler, isLong)
+	handler = s.requests.track(wantRaw(handler), isLong)
 	handler = filters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
 	work := flowcontrolrequest.NewWorkEstimator(c.StorageObjectCountTracker.Get, c.FlowControl.GetInterestedWatchCount, flowcontrolrequest.DefaultWorkEstimatorConfig(), c.FlowControl.GetMaxSeats)
 	handler = genericfilters.WithPriorityAndFairness(handler, isLong, c.FlowControl, work, c.RequestTimeout/4)
@@ -35,7 +36,7 @@ func (s *Server) chain(handler http.Handler, c *genericapiserver.Config) http.Ha
 	handler = filters.WithWarningRecorder(handler)
 
 	// From here on outwards a request that does not last has a deadline, and its response another goroutine.
-	handler = genericfilters.WithTimeoutForNonLongRunningRequests(handler, isLong)
+	handler = genericfilters.WithTimeoutForNonLongRunningRequests(withDeepStack(handler), isLong)
 	handler = filters.WithRequestDeadline(handler, c.AuditBackend, c.AuditPolicyRuleEvaluator, isLong, c.Serializer, c.RequestTimeout)
 	handler = genericfilters.WithWaitGroup(handler, isLong, c.NonLongRunningRequestWaitGroup)
 	handler = filters.WithCacheControl(handler)
@@ -47,20 +48,16 @@ func (s *Server) chain(handler http.Handler, c *genericapiserver.Config) http.Ha
 	handler = filters.WithRequestReceivedTimestamp(handler)
 	handler = filters.WithMuxAndDiscoveryComplete(handler, s.complete)
 	handler = genericfilters.WithPanicRecovery(handler, c.RequestInfoResolver)
-	return filters.WithAuditInit(handler)
+	return withDeepStack(plainOnLoopback(filters.WithAuditInit(handler)))
 }
 
 // unprotected is the chain of a server behind this one, which only this one's requests reach.
 func unprotected(handler http.Handler, _ *genericapiserver.Config) http.Handler { return handler }
 
-// completed closes s.complete when the server knows of everything that it serves. Before that, what is not found may yet be.
-func (s *Server) completed(run context.Context) {
-	for _, known := range s.generic.MuxAndDiscoveryCompleteSignals() {
-		select {
-		case <-known:
-		case <-run.Done():
-			return
-		}
-	}
-	close(s.complete)
+// withDeepStack spares requests a stack that grows step by step.
+func withDeepStack(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		registry.GrowStack()
+		handler.ServeHTTP(w, r)
+	})
 }

@@ -52,15 +52,15 @@ type caller struct {
 	name      string
 }
 
-// answer is what a request got.
-type answer struct {
+// reply is what a request got.
+type reply struct {
 	code   int
 	header http.Header
 	text   string
 }
 
 // create begins to make a ConfigMap. The server works on it, or has it wait, until finish has been closed.
-func (u caller) create(ctx context.Context, name string, finish <-chan struct{}) (answer, error) {
+func (u caller) create(ctx context.Context, name string, finish <-chan struct{}) (reply, error) {
 	body, rest := io.Pipe()
 	defer body.Close()
 	go func() {
@@ -73,28 +73,28 @@ func (u caller) create(ctx context.Context, name string, finish <-chan struct{})
 	}()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://loopback/api/v1/namespaces/default/configmaps", body)
 	if err != nil {
-		return answer{}, err
+		return reply{}, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	return u.send(request)
 }
 
-func (u caller) get(ctx context.Context, path string) (answer, error) {
+func (u caller) get(ctx context.Context, path string) (reply, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://loopback"+path, nil)
 	if err != nil {
-		return answer{}, err
+		return reply{}, err
 	}
 	return u.send(request)
 }
 
-func (u caller) send(request *http.Request) (answer, error) {
+func (u caller) send(request *http.Request) (reply, error) {
 	response, err := u.transport.RoundTrip(request)
 	if err != nil {
-		return answer{}, err
+		return reply{}, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	return answer{response.StatusCode, response.Header, string(text)}, err
+	return reply{response.StatusCode, response.Header, string(text)}, err
 }
 
 // TestFlood has one user send more than the server takes, none of which gets finished, while others are answered.
@@ -109,7 +109,7 @@ func TestFlood(t *testing.T) {
 	// The flood: some are worked on, some wait, and when there is no place left, the others are refused.
 	const flood = 100
 	finish := make(chan struct{})
-	answers := make(chan answer, flood)
+	answers := make(chan reply, flood)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer func() {
@@ -157,7 +157,7 @@ func TestFlood(t *testing.T) {
 	})
 
 	// Who is of the same level waits for a seat, in a queue of its own: before most of those that came earlier.
-	served := make(chan answer, 1)
+	served := make(chan reply, 1)
 	running.Go(func() {
 		a, err := quiet.get(t.Context(), "/version")
 		if err != nil {
