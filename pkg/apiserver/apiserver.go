@@ -15,6 +15,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
@@ -37,6 +38,7 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
+	"github.com/hivemind-project/hivemind/pkg/apiserver/flowcontrol"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
 	"github.com/hivemind-project/hivemind/pkg/audit"
 	"github.com/hivemind-project/hivemind/pkg/registry"
@@ -73,33 +75,43 @@ type Config struct {
 	TypeConverter managedfields.TypeConverter
 	// CustomResources returns where custom resources are kept, given how to encode them.
 	CustomResources func(runtime.Codec) generic.RESTOptionsGetter
+	// FlowControl decides which requests are worked on first, and which are refused.
+	FlowControl *flowcontrol.Control
+	// Storage is where objects are kept; Informers are those that requests need. Health checks ask both.
+	Storage   Storage
+	Informers CacheSyncWaiter
 	// Extra are further handlers by path, such as the OpenID discovery documents; a path that ends in / is a prefix.
 	Extra map[string]http.Handler
 }
 
 // Server is the API server, ready to run.
 type Server struct {
+	control  *flowcontrol.Control
 	generic  *genericapiserver.GenericAPIServer
 	custom   *apiextensions.CustomResourceDefinitions
 	loopback *Loopback
 	listener *trackingListener
 	requests *requests
-	complete chan struct{} // closed when all paths are known
+	complete chan struct{} // closed when all that is served is known
+	stopping chan struct{} // closed, once, when the server stops
+	once     sync.Once
 	done     chan error
 	cancel   context.CancelFunc
 }
 
 // New builds the server; nothing runs yet.
 func New(c Config) (*Server, error) {
-	s := &Server{loopback: c.Loopback, listener: trackConnections(c.Listener), requests: newRequests(), complete: make(chan struct{}), done: make(chan error, 1)}
+	s := &Server{
+		control: c.FlowControl, loopback: c.Loopback, listener: trackConnections(c.Listener), requests: newRequests(),
+		complete: make(chan struct{}), stopping: make(chan struct{}), done: make(chan error, 1),
+	}
 	c.Listener = s.listener
 	main, err := genericConfig(&c)
 	if err != nil {
 		return nil, err
 	}
-	large := newLists()
 	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return chain(large.limit(refuseMistakes(handler, c.Registry.Codecs)), config, s.requests, s.complete)
+		return s.chain(newLists().limit(refuseMistakes(handler, c.Registry.Codecs)), config)
 	}
 	custom, err := newCustomResources(main, c)
 	if err != nil {
@@ -124,6 +136,9 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	documents.Install(server.Handler.NonGoRestfulMux)
+	if err := server.AddPostStartHook("priority-and-fairness-config-producer", keepFlowControl(c.FlowControl)); err != nil {
+		return nil, err
+	}
 	for path, handler := range c.Extra {
 		if path[len(path)-1] == '/' {
 			server.Handler.NonGoRestfulMux.HandlePrefix(path, handler)
@@ -131,8 +146,9 @@ func New(c Config) (*Server, error) {
 			server.Handler.NonGoRestfulMux.Handle(path, handler)
 		}
 	}
-	c.Loopback.SetHandler(server.Handler)
 	s.generic, s.custom = server, custom
+	s.serveMetrics(server, &c)
+	c.Loopback.SetHandler(server.Handler)
 	return s, nil
 }
 
@@ -163,13 +179,26 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	g.EquivalentResourceRegistry = runtime.NewEquivalentResourceRegistryWithIdentity(storedAs)
 	g.LongRunningFunc = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	g.AggregatedDiscoveryGroupManager = discoveryendpoint.NewResourceManager("apis")
-	g.StorageObjectCountTracker = nil
+	g.FlowControl, g.StorageObjectCountTracker = c.FlowControl, c.FlowControl.Counts
 	g.EnableProfiling = false
 	g.EnableIndex = true
 	g.SkipOpenAPIInstallation = true
 	g.RequestTimeout = time.Minute
 	g.ShutdownWatchTerminationGracePeriod = 0
+	// Those who still ask while the last requests finish hear of it, and the readiness check fails for them.
+	g.ShutdownSendRetryAfter = true
+	addHealthChecks(g, c)
 	return g, nil
+}
+
+// keepFlowControl makes the configuration of flow control, on which readiness waits, and keeps it.
+func keepFlowControl(control *flowcontrol.Control) genericapiserver.PostStartHookFunc {
+	return func(ctx genericapiserver.PostStartHookContext) error {
+		if control.Ensure(ctx) == nil { // or else the server stops; of a hook that fails the machinery would end the process
+			go control.Keep(ctx)
+		}
+		return nil
+	}
 }
 
 // storedAs tells which resources are the same objects under another name, so that a webhook for the one hears of writes to

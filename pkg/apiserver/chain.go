@@ -5,56 +5,54 @@ package apiserver
 import (
 	"net/http"
 
-	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
+	"k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
 	genericfeatures "k8s.io/apiserver/pkg/features"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
-	"k8s.io/apiserver/pkg/server/routine"
 	flowcontrolrequest "k8s.io/apiserver/pkg/util/flowcontrol/request"
 
 	"github.com/hivemind-project/hivemind/pkg/registry"
 )
 
-// chain is what a request passes before it is served, from the last filter to the first. It is the API machinery's DefaultBuildHandlerChain, in
-// the same order, without what measures each filter and without OpenTelemetry, which both cost as much as authorization does though nobody
-// looks. complete is closed when all paths are known: until then an unknown path is none that is not found.
-func chain(handler http.Handler, c *genericapiserver.Config, requests *requests, complete <-chan struct{}) http.Handler {
-	handler = requests.track(wantRaw(handler), c.LongRunningFunc)
-	handler = genericapifilters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
-	if c.FlowControl != nil {
-		estimator := flowcontrolrequest.NewWorkEstimator(c.StorageObjectCountTracker.Get, c.FlowControl.GetInterestedWatchCount,
-			flowcontrolrequest.DefaultWorkEstimatorConfig(), c.FlowControl.GetMaxSeats)
-		handler = genericfilters.WithPriorityAndFairness(handler, c.LongRunningFunc, c.FlowControl, estimator, c.RequestTimeout/4)
-	} else {
-		handler = genericfilters.WithMaxInFlightLimit(handler, c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight, c.LongRunningFunc)
-	}
+// chain is the filters that a request passes, in kube-apiserver's order, which is from the last line of this function to the first. It lacks
+// those of the machinery's own chain that would do nothing here and yet cost, a sixth of a small request: traces, which nobody
+// collects, and the time that each filter takes, which its neighbours' metrics tell.
+func (s *Server) chain(handler http.Handler, c *genericapiserver.Config) http.Handler {
+	isLong := c.LongRunningFunc
+	handler = s.requests.track(wantRaw(handler), isLong)
+	handler = filters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
+	work := flowcontrolrequest.NewWorkEstimator(c.StorageObjectCountTracker.Get, c.FlowControl.GetInterestedWatchCount, flowcontrolrequest.DefaultWorkEstimatorConfig(), c.FlowControl.GetMaxSeats)
+	handler = genericfilters.WithPriorityAndFairness(handler, isLong, c.FlowControl, work, c.RequestTimeout/4)
 	if c.FeatureGate.Enabled(genericfeatures.ConstrainedImpersonation) {
 		handler = impersonation.WithConstrainedImpersonation(handler, c.Authorization.Authorizer, c.Serializer)
 	} else {
 		handler = impersonation.WithImpersonation(handler, c.Authorization.Authorizer, c.Serializer)
 	}
-	handler = genericapifilters.WithAudit(handler, c.AuditBackend, c.AuditPolicyRuleEvaluator, c.LongRunningFunc)
-	failed := genericapifilters.WithFailedAuthenticationAudit(genericapifilters.Unauthorized(c.Serializer), c.AuditBackend, c.AuditPolicyRuleEvaluator)
-	handler = genericapifilters.WithAuthentication(handler, c.Authentication.Authenticator, failed, c.Authentication.APIAudiences, c.Authentication.RequestHeaderConfig)
-	handler = genericapifilters.WithWarningRecorder(handler)
-	// What is above may run in a goroutine of its own, and go on when the client has been told that it took too long.
-	handler = genericfilters.WithTimeoutForNonLongRunningRequests(withDeepStack(handler), c.LongRunningFunc)
-	handler = genericapifilters.WithRequestDeadline(handler, c.AuditBackend, c.AuditPolicyRuleEvaluator, c.LongRunningFunc, c.Serializer, c.RequestTimeout)
-	handler = genericfilters.WithWaitGroup(handler, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)
-	handler = genericapifilters.WithCacheControl(handler)
+	handler = filters.WithAudit(handler, c.AuditBackend, c.AuditPolicyRuleEvaluator, isLong)
+	handler = s.listener.trustKnown(handler)
+	stranger := filters.WithFailedAuthenticationAudit(filters.Unauthorized(c.Serializer), c.AuditBackend, c.AuditPolicyRuleEvaluator)
+	handler = filters.WithAuthentication(handler, c.Authentication.Authenticator, stranger, c.Authentication.APIAudiences, c.Authentication.RequestHeaderConfig)
+	handler = filters.WithWarningRecorder(handler)
+
+	// From here on outwards a request that does not last has a deadline, and its response another goroutine.
+	handler = genericfilters.WithTimeoutForNonLongRunningRequests(withDeepStack(handler), isLong)
+	handler = filters.WithRequestDeadline(handler, c.AuditBackend, c.AuditPolicyRuleEvaluator, isLong, c.Serializer, c.RequestTimeout)
+	handler = genericfilters.WithWaitGroup(handler, isLong, c.NonLongRunningRequestWaitGroup)
+	handler = filters.WithCacheControl(handler)
+	handler = genericfilters.WithRetryAfter(handler, s.stopping)
 	handler = genericfilters.WithHTTPLogging(handler)
-	handler = genericapifilters.WithLatencyTrackers(handler)
-	if c.FeatureGate.Enabled(genericfeatures.APIServingWithRoutine) {
-		handler = routine.WithRoutine(handler, c.LongRunningFunc)
-	}
-	handler = genericapifilters.WithRequestInfo(handler, c.RequestInfoResolver)
-	handler = genericapifilters.WithRequestReceivedTimestamp(handler)
-	handler = genericapifilters.WithMuxAndDiscoveryComplete(handler, complete)
+	handler = filters.WithLatencyTrackers(handler)
+	handler = endSlow(handler, isLong, c.RequestTimeout+slowGrace)
+	handler = filters.WithRequestInfo(handler, c.RequestInfoResolver)
+	handler = filters.WithRequestReceivedTimestamp(handler)
+	handler = filters.WithMuxAndDiscoveryComplete(handler, s.complete)
 	handler = genericfilters.WithPanicRecovery(handler, c.RequestInfoResolver)
-	handler = genericapifilters.WithAuditInit(handler)
-	return withDeepStack(plainOnLoopback(handler))
+	return withDeepStack(plainOnLoopback(filters.WithAuditInit(handler)))
 }
+
+// unprotected is the chain of a server behind this one, which only this one's requests reach.
+func unprotected(handler http.Handler, _ *genericapiserver.Config) http.Handler { return handler }
 
 // withDeepStack spares requests a stack that grows step by step.
 func withDeepStack(handler http.Handler) http.Handler {

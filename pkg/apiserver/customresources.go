@@ -28,6 +28,7 @@ import (
 func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions.CustomResourceDefinitions, error) {
 	own := *main
 	own.Serializer = apiextensions.Codecs
+	own.BuildHandlerChainFunc = unprotected
 	own.PostStartHooks = map[string]genericapiserver.PostStartHookConfigEntry{}
 	own.RESTOptionsGetter = definitionOptions{c.CustomResources(apiextensions.Codecs.LegacyCodec(apiextensionsv1.SchemeGroupVersion))}
 	own.EquivalentResourceRegistry = nil

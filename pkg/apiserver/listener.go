@@ -5,9 +5,7 @@ package apiserver
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net"
-	"slices"
 	"strconv"
 	"sync"
 )
@@ -84,49 +82,3 @@ func (l *listeners) Close() error {
 }
 
 func (l *listeners) Addr() net.Addr { return l.all[0].Addr() }
-
-// trackingListener knows which of its connections are open.
-type trackingListener struct {
-	net.Listener
-
-	mu   sync.Mutex
-	open map[*trackedConn]struct{}
-}
-
-func trackConnections(l net.Listener) *trackingListener {
-	return &trackingListener{Listener: l, open: map[*trackedConn]struct{}{}}
-}
-
-func (l *trackingListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	c := &trackedConn{Conn: conn, listener: l}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open[c] = struct{}{}
-	return c, nil
-}
-
-// closeConnections closes all connections that are open.
-func (l *trackingListener) closeConnections() {
-	l.mu.Lock()
-	open := slices.Collect(maps.Keys(l.open))
-	l.mu.Unlock()
-	for _, c := range open {
-		_ = c.Close() // its reader hears of it
-	}
-}
-
-type trackedConn struct {
-	net.Conn
-	listener *trackingListener
-}
-
-func (c *trackedConn) Close() error {
-	c.listener.mu.Lock()
-	delete(c.listener.open, c)
-	c.listener.mu.Unlock()
-	return c.Conn.Close()
-}

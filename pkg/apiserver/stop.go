@@ -29,7 +29,9 @@ func (s *Server) Stop(ctx context.Context) error {
 		return nil
 	}
 	s.loopback.Close()
-	s.cancel()
+	s.cancel() // the server is not ready any more, which those hear who ask before their other requests are refused
+	s.once.Do(func() { close(s.stopping) })
+	defer s.control.Counts.Wait()
 	s.requests.endLong()
 	defer s.listener.closeConnections()
 	s.requests.finish(ctx)

@@ -157,14 +157,27 @@ func (f *Factory) Shutdown() {
 
 // WaitForCacheSync waits until every started informer has seen what is stored, or stop is closed.
 func (f *Factory) WaitForCacheSync(stop <-chan struct{}) map[reflect.Type]bool {
+	return f.Started().WaitForCacheSync(stop)
+}
+
+// Started is the informers that run by now, for who wants to know of these later whether they have read the storage.
+type Started map[reflect.Type]cache.SharedIndexInformer
+
+// Started returns the informers that run by now.
+func (f *Factory) Started() Started {
 	f.mu.Lock()
-	started := map[reflect.Type]cache.SharedIndexInformer{}
+	defer f.mu.Unlock()
+	started := Started{}
 	for t := range f.started {
 		started[t] = f.made[t]
 	}
-	f.mu.Unlock()
+	return started
+}
+
+// WaitForCacheSync waits until each has seen what is stored, or stop is closed.
+func (s Started) WaitForCacheSync(stop <-chan struct{}) map[reflect.Type]bool {
 	result := map[reflect.Type]bool{}
-	for t, informer := range started {
+	for t, informer := range s {
 		select {
 		case <-informer.HasSyncedChecker().Done():
 			result[t] = true

@@ -12,6 +12,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -28,6 +29,7 @@ import (
 	"github.com/hivemind-project/hivemind/apis/certificates"
 	"github.com/hivemind-project/hivemind/apis/coordination"
 	"github.com/hivemind-project/hivemind/apis/discovery"
+	"github.com/hivemind-project/hivemind/apis/flowcontrol"
 	"github.com/hivemind-project/hivemind/apis/networking"
 	"github.com/hivemind-project/hivemind/apis/node"
 	"github.com/hivemind-project/hivemind/apis/policy"
@@ -39,7 +41,7 @@ import (
 // rows is the whole table.
 func rows() []*Resource {
 	var all []*Resource
-	for _, group := range [][]*Resource{coreRows(), appsRows(), batchRows(), networkingRows(), rbacRows(), storageRows(), deviceRows(), admissionRows(), smallGroupRows()} {
+	for _, group := range [][]*Resource{coreRows(), appsRows(), batchRows(), networkingRows(), rbacRows(), storageRows(), deviceRows(), admissionRows(), flowcontrolRows(), smallGroupRows()} {
 		all = append(all, group...)
 	}
 	return all
@@ -219,6 +221,25 @@ func storageRows() []*Resource {
 			SetDefaults: storage.SetDefaultsVolumeAttachment,
 			Validate:    storage.ValidateVolumeAttachment, ValidateUpdate: storage.ValidateVolumeAttachmentUpdate, ValidateStatusUpdate: storage.ValidateVolumeAttachmentStatusUpdate,
 		}.in(v1, "VolumeAttachment"),
+	}
+}
+
+func flowcontrolRows() []*Resource {
+	v1 := flowcontrolv1.SchemeGroupVersion
+	return []*Resource{
+		Kind[flowcontrolv1.FlowSchema]{
+			Resource: "flowschemas", Singular: "flowschema", Cluster: true, Status: true, Generation: true, StatusResets: []string{"metadata"},
+			List:        func() runtime.Object { return &flowcontrolv1.FlowSchemaList{} },
+			SetDefaults: flowcontrol.SetDefaultsFlowSchema, PrepareForStatusUpdate: flowcontrol.PrepareFlowSchemaForStatusUpdate, Validate: flowcontrol.ValidateFlowSchema,
+			ValidateUpdate: flowcontrol.ValidateFlowSchemaUpdate, ValidateStatusUpdate: flowcontrol.ValidateFlowSchemaStatusUpdate,
+		}.in(v1, "FlowSchema"),
+		Kind[flowcontrolv1.PriorityLevelConfiguration]{
+			Resource: "prioritylevelconfigurations", Singular: "prioritylevelconfiguration", Cluster: true, Status: true, Generation: true, StatusResets: []string{"metadata"},
+			List:        func() runtime.Object { return &flowcontrolv1.PriorityLevelConfigurationList{} },
+			SetDefaults: flowcontrol.SetDefaultsPriorityLevelConfiguration, PrepareForStatusUpdate: flowcontrol.PreparePriorityLevelConfigurationForStatusUpdate,
+			Validate:       flowcontrol.ValidatePriorityLevelConfiguration,
+			ValidateUpdate: flowcontrol.ValidatePriorityLevelConfigurationUpdate, ValidateStatusUpdate: flowcontrol.ValidatePriorityLevelConfigurationStatusUpdate,
+		}.in(v1, "PriorityLevelConfiguration"),
 	}
 }
 

@@ -95,6 +95,15 @@ func (r *Registry) Store(group, resource string) *Store {
 	return store
 }
 
+// Resources names every resource of the table.
+func (r *Registry) Resources() []schema.GroupResource {
+	names := make([]schema.GroupResource, len(r.stores))
+	for i, s := range r.stores {
+		names[i] = s.row.GroupResource()
+	}
+	return names
+}
+
 // Sources is every resource as informers read it.
 func (r *Registry) Sources() []informer.Source {
 	sources := make([]informer.Source, len(r.stores))

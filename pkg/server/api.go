@@ -23,6 +23,7 @@ import (
 
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
+	"github.com/hivemind-project/hivemind/pkg/apiserver/flowcontrol"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
 	"github.com/hivemind-project/hivemind/pkg/audit"
 	"github.com/hivemind-project/hivemind/pkg/auth/node"
@@ -49,6 +50,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	flowcontrol.AskFor(s.informers)
 	types, err := openapi.NewTypeConverter()
 	if err != nil {
 		return err
@@ -69,6 +71,11 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	fairness, err := s.flowControl()
+	if err != nil {
+		listener.Close()
+		return err
+	}
 	s.api, err = apiserver.New(apiserver.Config{
 		Registry: s.registry, Loopback: s.loopback,
 		Listener: listener, Certificate: s.identities.APIServer.CertPEM, Key: s.identities.APIServer.KeyPEM, ClientCA: s.identities.CA.CertPEM,
@@ -82,6 +89,9 @@ func (s *Server) startAPI(ctx context.Context) error {
 				controllerManager: s.work.health(controllerManager), schedulerPart: s.work.health(schedulerPart), storagePart: s.etcd.Err,
 			},
 		},
+		FlowControl:     fairness,
+		Storage:         s.etcd,
+		Informers:       s.informers.Started(),
 		Audit:           log,
 		Webhooks:        webhooks,
 		TypeConverter:   types,
@@ -90,9 +100,19 @@ func (s *Server) startAPI(ctx context.Context) error {
 	})
 	if err != nil {
 		listener.Close()
+		fairness.End()
 		return err
 	}
 	return s.api.Start(ctx)
+}
+
+// flowControl is configured by the administrator's objects, and writes those that every server has as the server itself, whom it exempts.
+func (s *Server) flowControl() (*flowcontrol.Control, error) {
+	client, err := s.client(user.APIServerUser, user.SystemPrivilegedGroup)
+	if err != nil {
+		return nil, err
+	}
+	return flowcontrol.New(s.informers, client.FlowcontrolV1(), s.etcd.Stats)
 }
 
 // listen opens the API server's port, unless it has been opened for it.

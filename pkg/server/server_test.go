@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -101,6 +102,15 @@ func newConfig(t testing.TB, dir string) (*config.Config, net.Listener) {
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	return startCluster(t, filepath.Join(t.TempDir(), "hivemind"))
+}
+
+// defaultAccount waits for the account that pods run as, which a controller makes.
+func (c *cluster) defaultAccount(t *testing.T) {
+	t.Helper()
+	eventually(t, "the account default", func() (bool, error) {
+		_, err := c.CoreV1().ServiceAccounts("default").Get(t.Context(), "default", metav1.GetOptions{})
+		return err == nil, err
+	})
 }
 
 // eventually waits for what a controller or a watch brings about.

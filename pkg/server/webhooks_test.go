@@ -188,6 +188,7 @@ func TestMutatingWebhooks(t *testing.T) {
 		}
 	}
 
+	c.defaultAccount(t)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "good"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
 	changed, err := c.CoreV1().Pods("default").Create(t.Context(), pod, metav1.CreateOptions{})
 	if err != nil {
@@ -373,6 +374,7 @@ func TestWebhookForSubresources(t *testing.T) {
 		Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/scale", "pods/ephemeralcontainers", "pods/eviction", "pods/binding", "pods/exec", "serviceaccounts/token", "namespaces/finalize"}},
 	}}, nil))
 	ctx, core := t.Context(), c.CoreV1()
+	c.defaultAccount(t)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
 	if _, err := core.Pods("default").Create(ctx, pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

@@ -175,12 +175,20 @@ func (e *Etcd) Err(ctx context.Context) error {
 	if len(e.server.Alarms()) > 0 {
 		return fmt.Errorf("storage alarm: %v", e.server.Alarms())
 	}
+	return e.Answers(ctx)
+}
+
+// Answers is nil where the storage can be read, which it can also be when it is full.
+func (e *Etcd) Answers(ctx context.Context) error {
 	_, err := e.Client.KV.Get(ctx, "health", clientv3.WithCountOnly())
 	return err
 }
 
 // SizeInUse is what the objects occupy, in bytes.
 func (e *Etcd) SizeInUse() int64 { return e.server.Backend().SizeInUse() }
+
+// Size is what the database occupies on disk, in bytes.
+func (e *Etcd) Size() int64 { return e.server.Backend().Size() }
 
 // compactRevKey is where compactors of the API machinery tell each other how far they are. One that finds it changed waits for another turn.
 const compactRevKey = "compact_rev_key"

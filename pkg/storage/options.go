@@ -6,6 +6,7 @@ import (
 	"context"
 	"sync"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -37,17 +38,39 @@ type restOptions struct {
 
 func (g *restOptions) GetRESTOptions(resource schema.GroupResource, _ runtime.Object) (generic.RESTOptions, error) {
 	config := storagebackend.NewDefaultConfig(Prefix, g.codec)
-	prefix := resource.Resource
-	if resource.Group != "" {
-		prefix = resource.Group + "/" + resource.Resource
-	}
 	return generic.RESTOptions{
 		StorageConfig:           config.ForResource(resource),
 		Decorator:               g.etcd.decorate,
 		EnableGarbageCollection: true,
 		DeleteCollectionWorkers: 4,
-		ResourcePrefix:          prefix,
+		ResourcePrefix:          resourcePrefix(resource),
 	}, nil
+}
+
+// resourcePrefix is where the objects of a resource are, below Prefix.
+func resourcePrefix(resource schema.GroupResource) string {
+	if resource.Group == "" {
+		return resource.Resource
+	}
+	return resource.Group + "/" + resource.Resource
+}
+
+// sampled is of how many objects Stats takes the average size.
+const sampled = 32
+
+// Stats is how many objects a resource has, and about how large they are: the first of them stand for all. It costs a walk of the
+// resource's keys in memory, a tenth of a microsecond each, and a read of those few.
+func (e *Etcd) Stats(ctx context.Context, resource schema.GroupResource) (storage.Stats, error) {
+	prefix := Prefix + "/" + resourcePrefix(resource) + "/"
+	some, err := e.Client.KV.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithLimit(sampled), clientv3.WithSerializable())
+	if err != nil || len(some.Kvs) == 0 {
+		return storage.Stats{}, err
+	}
+	size := 0
+	for _, kv := range some.Kvs {
+		size += len(kv.Value)
+	}
+	return storage.Stats{ObjectCount: some.Count, EstimatedAverageObjectSizeBytes: int64(size / len(some.Kvs))}, nil
 }
 
 // decorate is a generic.StorageDecorator: it makes the store of one resource over the shared in-process client, where
