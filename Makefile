@@ -86,6 +86,10 @@ parity: ## Compare the API's answers with stock kube-apiserver's: KINDS=regexp N
 	@$(GO) run -ldflags '$(LDFLAGS)' ./test/parity $(foreach f,KINDS N SEED MIN,$(if $($f),-$(shell echo $f | tr A-Z a-z) '$($f)')) \
 		$(if $(KINDS),,-write docs/parity.md)
 
+.PHONY: histories
+histories: build ## Kill the server and fill, slow and step what is below it, and judge what clients saw: ARGS='-for 10m -seed 7 -faults kill'
+	@$(GO) run ./test/histories $(ARGS)
+
 .PHONY: generate
 generate: ## Write generated code anew (zz_generated.*)
 	@for script in hack/update-*.sh; do [ ! -e "$$script" ] || "$$script"; done

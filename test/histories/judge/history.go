@@ -22,10 +22,15 @@ type Object struct {
 	Generation int64
 	Spec       string // a change of it is a change of the object's spec
 	Note       string // an annotation
+	Deleting   bool   // it has a deletionTimestamp, and may be gone at any moment
 }
 
 func (o Object) String() string {
-	return fmt.Sprintf("%s at %d (uid %s, generation %d, spec %q, note %q)", o.Key, o.Version, o.UID, o.Generation, o.Spec, o.Note)
+	text := fmt.Sprintf("%s at %d (uid %s, generation %d, spec %q, note %q", o.Key, o.Version, o.UID, o.Generation, o.Spec, o.Note)
+	if o.Deleting {
+		text += ", deleting"
+	}
+	return text + ")"
 }
 
 // Verb is what a request asks for.
@@ -39,6 +44,9 @@ const (
 	Apply  Verb = "apply"  // server-side, forced
 	Delete Verb = "delete"
 	Get    Verb = "get"
+
+	// gone is no request: an object that is being deleted has to be gone by now.
+	gone Verb = "gone"
 )
 
 // Outcome is what the answer says.
@@ -60,12 +68,14 @@ type Request struct {
 	Verb         Verb
 	Call, Return int64
 
-	Value  string // what a write sets
+	Value  string // what a write sets; a name of its own for a deletion
 	OfNote bool   // it sets Note, not Spec
 	Base   Object // what an update was made from
 	// The preconditions of a deletion; "" and 0 for none.
 	IfUID     string
 	IfVersion int64
+	// Graceful is of deletions that mark the object first, as those of pods do, and remove it in a second step.
+	Graceful bool
 
 	Outcome Outcome
 	Got     Object // of a get, and of a write that returns the object

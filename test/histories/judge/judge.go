@@ -36,7 +36,7 @@ func backwards(h *History) []error {
 		}
 		a := answer{r.Call, r.Return, r.Got.Version, true, r}
 		told = append(told, a)
-		if r.Verb != Get {
+		if r.Verb != Get && !r.Got.Deleting {
 			judged = append(judged, a)
 		}
 	}

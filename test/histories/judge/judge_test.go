@@ -76,6 +76,59 @@ func TestGoodHistories(t *testing.T) {
 	}
 }
 
+var (
+	pod      = Key{"pods", "p"}
+	podThere = Object{Key: pod, UID: "1", Version: 10, Generation: 1, Spec: "s1"}
+	podEnds  = Object{Key: pod, UID: "1", Version: 12, Generation: 2, Spec: "s1", Deleting: true}
+	podGone  = Object{Key: pod, UID: "1", Version: 13, Generation: 2, Spec: "s1", Deleting: true}
+)
+
+// graceful is a history of a pod whose deletion others see, and one completes by a write.
+func graceful() *History {
+	written := podEnds
+	written.Note, written.Generation = "n1", 2
+	return &History{
+		HasGeneration: map[string]bool{"pods": true},
+		Requests: []Request{
+			{Client: 1, Key: pod, Verb: Create, Value: "s1", Call: 10, Return: 15, Outcome: OK, Got: podThere},
+			{Client: 1, Key: pod, Verb: Delete, Graceful: true, Value: "d1", Call: 20, Return: 60, Outcome: OK},
+			{Client: 2, Key: pod, Verb: Get, Call: 30, Return: 35, Outcome: OK, Got: podEnds},
+			{Client: 2, Key: pod, Verb: Patch, Value: "n1", OfNote: true, Call: 40, Return: 45, Outcome: OK, Got: written},
+			{Client: 2, Key: pod, Verb: Get, Call: 46, Return: 48, Outcome: NotFound},
+		},
+		Watches: []*Watch{{Resource: "pods", From: 9, Listed: true, Events: []Event{{Added, &podThere}, {Modified, &podEnds}, {Deleted, &podGone}}}},
+	}
+}
+
+func TestGracefulDeletion(t *testing.T) {
+	for _, err := range Errors(graceful()) {
+		t.Error(err)
+	}
+	for name, c := range map[string]struct {
+		change func(h *History)
+		want   string
+	}{
+		"there after the deletion": {func(h *History) {
+			h.Requests = append(h.Requests[:3], Request{Client: 2, Key: pod, Verb: Get, Call: 70, Return: 75, Outcome: OK, Got: podEnds})
+		}, "pods/p is not linearizable"},
+		"there after the write that completes it": {func(h *History) { h.Requests[4].Outcome, h.Requests[4].Got = OK, podEnds }, "pods/p is not linearizable"},
+		"unmarked after it was marked": {func(h *History) {
+			h.Requests = append(h.Requests[:3], Request{Client: 2, Key: pod, Verb: Get, Call: 40, Return: 45, Outcome: OK, Got: podThere})
+		}, "pods/p is not linearizable"},
+		"a write that only seems to complete a deletion": {func(h *History) { h.Requests = append(h.Requests[:1], h.Requests[3]) }, "pods/p is not linearizable"},
+	} {
+		h := graceful()
+		c.change(h)
+		var text []string
+		for _, err := range Errors(h) {
+			text = append(text, err.Error())
+		}
+		if all := strings.Join(text, "\n"); !strings.Contains(all, c.want) {
+			t.Errorf("%s: no error has %q:\n%s", name, c.want, all)
+		}
+	}
+}
+
 var unanswered = Request{Key: Key{"widgets", "b"}, Verb: Create, Value: "x", Call: 1, Return: 200, Outcome: Unknown}
 
 func get(when int64, o Object) Request {

@@ -13,19 +13,25 @@ import (
 
 // state is what the server has of one object. The zero value is an object that is not there. UID and version are unknown after a write that was
 // not answered; values, which are never used twice, tell such states apart.
+//
+// A graceful deletion marks the object and then removes it. In between others may see it, and a write to it, which has nothing left to wait for, removes
+// it instead, and is answered with the object as it would have been.
 type state struct {
 	exists     bool
 	uid        string
 	version    int64
 	spec, note string
+	marked     string // by which deletion
 }
 
 // is tells whether o shows this state, and returns the state with what o tells of it.
 func (s state) is(o Object) (state, bool) {
-	if !s.exists || s.spec != o.Spec || s.note != o.Note || (s.uid != "" && s.uid != o.UID) || (s.version != 0 && s.version != o.Version) {
+	if !s.exists || s.spec != o.Spec || s.note != o.Note || (s.marked != "") != o.Deleting ||
+		(s.uid != "" && s.uid != o.UID) || (s.version != 0 && s.version != o.Version) {
 		return s, false
 	}
-	return state{true, o.UID, o.Version, o.Spec, o.Note}, true
+	s.uid, s.version = o.UID, o.Version
+	return s, true
 }
 
 // set is this state after a write without its answer.
@@ -62,34 +68,63 @@ func (s state) after(r Request) (state, bool) {
 	case Apply:
 		return s.set(r), true
 	case Delete:
-		return state{}, s.exists && s.may(r)
+		can := s.exists && s.may(r)
+		if !r.Graceful || s.marked != "" {
+			return state{}, can
+		}
+		s.marked, s.version = r.Value, 0
+		return s, can
 	}
 	return s, true
 }
 
+// acknowledged is the state after a request that succeeded, and whether it can have been answered so.
+func (s state) acknowledged(r Request) (state, bool) {
+	next, can := s.after(r)
+	switch {
+	case r.Verb == Get:
+		return s.is(r.Got)
+	case r.Verb == Delete || !can:
+		return next, can
+	case s.marked != "":
+		next.version = s.version
+		_, can = next.is(r.Got)
+		s.uid = r.Got.UID
+		return s, can
+	}
+	newer := r.Got.Version > s.version
+	next, can = next.is(r.Got)
+	return next, can && newer
+}
+
 // step returns the states that are possible after a request, none if its answer is not.
 func step(s state, r Request) []state {
-	next, can := s.after(r)
+	states := s.step(r)
+	if s.marked != "" { // it may be removed at any time
+		states = append(states, state{}.step(r)...)
+	}
+	return states
+}
+
+func (s state) step(r Request) []state {
+	next, can := s, false
 	switch r.Outcome {
 	case Unknown:
-		if can && r.Verb != Get {
+		if next, can = s.after(r); can && r.Verb != Get && s.marked == "" {
 			return []state{s, next}
 		}
 		return []state{s}
 	case OK:
-		if r.Verb == Get {
-			next, can = s.is(r.Got)
-		} else if r.Verb != Delete && can {
-			newer := r.Got.Version > s.version
-			next, can = next.is(r.Got)
-			can = can && newer
+		if r.Verb == gone {
+			can = !s.exists || (s.marked != r.Value && (r.IfUID == "" || s.uid != r.IfUID))
+		} else {
+			next, can = s.acknowledged(r)
 		}
 	case NotFound:
-		next, can = s, !s.exists
+		can = !s.exists
 	case Exists:
-		next, can = s, s.exists
+		can = s.exists
 	case Conflict:
-		next = s
 		switch _, same := s.is(r.Base); r.Verb {
 		case Update:
 			can = !same
@@ -128,6 +163,11 @@ func Linearizable(h *History) []error {
 	byKey := map[Key][]porcupine.Operation{}
 	for _, r := range h.Requests {
 		byKey[r.Key] = append(byKey[r.Key], operation(r))
+		if r.removes() {
+			byKey[r.Key] = append(byKey[r.Key], operation(Request{
+				Client: r.Client, Key: r.Key, Verb: gone, Call: r.Return, Return: r.Return, Value: r.Value, IfUID: r.Got.UID, Outcome: OK,
+			}))
+		}
 	}
 	for _, l := range h.Lists {
 		if l.Match == Consistent {
@@ -147,6 +187,11 @@ func Linearizable(h *History) []error {
 		}
 	}
 	return errs
+}
+
+// removes tells whether an object that was marked is gone when the request is answered.
+func (r Request) removes() bool {
+	return r.Outcome == OK && (r.Verb == Delete && r.Graceful || r.Verb != Get && r.Got.Deleting)
 }
 
 func operation(r Request) porcupine.Operation {

@@ -43,7 +43,7 @@ func newTimeline(h *History) (*timeline, []error) {
 		}
 	}
 	for _, r := range h.Requests {
-		if r.Outcome == OK && r.Got.Version != 0 {
+		if r.Outcome == OK && r.Got.Version != 0 && (r.Verb == Get || !r.Got.Deleting) { // a write that ends a deletion is not stored
 			see(r, r.Got, false)
 		}
 	}
@@ -121,7 +121,7 @@ func (t *timeline) identities(hasGeneration map[string]bool) []error {
 				continue
 			}
 			want := was.Generation
-			if was.Spec != now.Spec {
+			if was.Spec != now.Spec || was.Deleting != now.Deleting {
 				want++
 			}
 			if now.Generation != want {
