@@ -27,8 +27,10 @@ import (
 )
 
 const (
-	// spare is what the database may grow by without asking the disk for room: deletions go on where nothing is free any more.
+	// spare is what the database may grow by without asking the disk for room: deletions, and what expires by itself.
 	spare = 16 << 20
+	// small is what etcd writes beside log and database: a snapshot of its membership every snapshotCount requests.
+	small = 1 << 20
 	// reclaimInterval is how often a storage that has reached its quota looks whether there is room again.
 	reclaimInterval = 5 * time.Second
 )
@@ -36,7 +38,8 @@ const (
 // space refuses what needs room while there is none, and makes room where it can.
 //
 // The disk: etcd ends the process when it cannot write. So writes are refused before, as long as less is free than it takes in advance for the next file of its log
-// and for the database to grow; reads and deletions go on, and so do writes once space is free. It costs a statfs(2) a write, one microsecond.
+// and for the database to grow, and deletions while the log alone might not go on. Reads do, and all else once space is free. It costs a statfs(2) a write, one
+// microsecond. What is not held back is leases that expire, for which the database's file has blocks in advance.
 //
 // The quota: etcd raises an alarm when the database's file has reached it, and refuses writes until somebody has compacted and defragmented it and taken the alarm
 // back. That is done here, at once and again every reclaimInterval as long as it does not help, which is until enough objects are deleted. No history is kept
@@ -44,7 +47,8 @@ const (
 type space struct {
 	server *etcdserver.EtcdServer
 	dir    string
-	need   uint64 // bytes that have to be free on the disk
+	need   uint64 // bytes that have to be free on the disk for a write
+	last   uint64 // and for a deletion
 	quota  int64
 	spare  int64 // by which the database's file is backed beyond its size
 
@@ -61,7 +65,7 @@ type space struct {
 
 // newSpace watches over the room of a server that has started.
 func newSpace(server *etcdserver.EtcdServer, opts Options) *space {
-	s := &space{server: server, dir: opts.Dir, need: uint64(wal.SegmentSizeBytes) + spare, quota: opts.QuotaBytes, spare: spare}
+	s := &space{server: server, dir: opts.Dir, need: uint64(wal.SegmentSizeBytes) + spare, last: uint64(wal.SegmentSizeBytes) + small, quota: opts.QuotaBytes, spare: spare}
 	if s.quota == 0 {
 		s.quota = etcdstorage.DefaultQuotaBytes
 	}
@@ -95,24 +99,38 @@ func (s *space) err() error {
 	if s.full.Load() {
 		return rpctypes.ErrGRPCNoSpace
 	}
-	var disk unix.Statfs_t
-	if err := unix.Statfs(s.dir, &disk); err != nil {
-		return fmt.Errorf("etcdserver: look for free space in %s: %w", s.dir, err)
+	if err := s.onDisk(s.need); err != nil {
+		return err
 	}
-	free := disk.Bavail * uint64(disk.Bsize)
-	low := free < s.need
-	if s.low.Swap(low) != low {
+	s.back()
+	return nil
+}
+
+// onDisk says that less than need is free on the disk.
+func (s *space) onDisk(need uint64) error {
+	free, err := freeBytes(s.dir)
+	if err != nil {
+		return err
+	}
+	if low := free < s.need; s.low.Swap(low) != low {
 		if low {
 			klog.ErrorS(nil, "The disk is full; writes are refused until space is free", "dir", s.dir, "freeBytes", free, "neededBytes", s.need)
 		} else {
 			klog.InfoS("The disk has space again; writes go on", "dir", s.dir, "freeBytes", free)
 		}
 	}
-	if low {
-		return fmt.Errorf("etcdserver: no space left on device: %d MiB are free in %s, %d MiB have to be; free space there, and writes go on", free>>20, s.dir, s.need>>20)
+	if free >= need {
+		return nil
 	}
-	s.back()
-	return nil
+	return fmt.Errorf("etcdserver: no space left on device: %d MiB are free in %s, %d MiB have to be; free space there, and writes go on", free>>20, s.dir, need>>20)
+}
+
+func freeBytes(dir string) (uint64, error) {
+	var disk unix.Statfs_t
+	if err := unix.Statfs(dir, &disk); err != nil {
+		return 0, fmt.Errorf("etcdserver: look for free space in %s: %w", dir, err)
+	}
+	return disk.Bavail * uint64(disk.Bsize), nil
 }
 
 // back takes blocks on the disk for the database's file as it is and a bit beyond. The database makes its file longer without taking any.
@@ -187,9 +205,8 @@ func (s *space) reclaim() (done bool, err error) {
 		return false, nil // objects have to be deleted
 	}
 	if db.Size() > enough {
-		var disk unix.Statfs_t
-		if err := unix.Statfs(s.dir, &disk); err != nil || disk.Bavail*uint64(disk.Bsize) < uint64(db.SizeInUse()) {
-			return false, errors.Join(fmt.Errorf("the copy that has no gaps needs %d MiB on the disk", db.SizeInUse()>>20), err)
+		if err := s.onDisk(s.need + uint64(db.SizeInUse())); err != nil { // which a copy without gaps takes
+			return false, err
 		}
 		if err := db.Defrag(); err != nil {
 			return false, fmt.Errorf("defragment: %w", err)
@@ -203,7 +220,7 @@ func (s *space) reclaim() (done bool, err error) {
 	return err == nil, err
 }
 
-// guardedKV refuses puts while there is no room. What only reads or deletes passes.
+// guardedKV refuses what needs room while there is none.
 type guardedKV struct {
 	pb.KVClient
 	space *space
@@ -219,6 +236,9 @@ func (g guardedKV) Put(ctx context.Context, r *pb.PutRequest, opts ...grpc.CallO
 
 func (g guardedKV) Txn(ctx context.Context, r *pb.TxnRequest, opts ...grpc.CallOption) (out *pb.TxnResponse, err error) {
 	if !puts(r.Success) && !puts(r.Failure) {
+		if err := g.space.onDisk(g.space.last); err != nil {
+			return nil, err
+		}
 		return g.KVClient.Txn(ctx, r, opts...)
 	}
 	err = g.space.do(func() error {
@@ -226,6 +246,13 @@ func (g guardedKV) Txn(ctx context.Context, r *pb.TxnRequest, opts ...grpc.CallO
 		return err
 	})
 	return out, err
+}
+
+func (g guardedKV) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest, opts ...grpc.CallOption) (*pb.DeleteRangeResponse, error) {
+	if err := g.space.onDisk(g.space.last); err != nil {
+		return nil, err
+	}
+	return g.KVClient.DeleteRange(ctx, r, opts...)
 }
 
 func puts(ops []*pb.RequestOp) bool {

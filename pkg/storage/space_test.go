@@ -62,6 +62,24 @@ func (k *keeper) expect(name string) {
 	}
 }
 
+// gone waits until an object has expired.
+func (k *keeper) gone(name string) {
+	k.t.Helper()
+	ctx, cancel := context.WithTimeout(k.t.Context(), time.Minute)
+	defer cancel()
+	for {
+		err := k.store.Get(ctx, key(name), storage.GetOptions{}, &corev1.ConfigMap{})
+		if storage.IsNotFound(err) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			k.t.Fatalf("%s has not expired: %v", name, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 // writesGoOn creates an object as soon as that is possible.
 func (k *keeper) writesGoOn(name string) {
 	k.t.Helper()
@@ -138,7 +156,7 @@ func TestQuotaReachedByObjects(t *testing.T) {
 	k.expect(fmt.Sprint(last))
 }
 
-// TestDiskFull: what is refused is refused in words, reads and deletions go on, and so do writes when there is space.
+// TestDiskFull: what is refused is refused in words, and goes on once there is space; reads always do, and deletions longer than writes.
 func TestDiskFull(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount a small file system")
@@ -161,28 +179,42 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(e.Stop)
-	k := newKeeper(t, e, 10<<10)
+	k := newKeeper(t, e, 1<<10)
 	const count = 50
 	for i := range count {
 		if err := k.create(fmt.Sprint(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	const brief = 3000 // whose deletion takes more pages of the database than are unused
+	for i := range brief {
+		name := fmt.Sprintf("brief-%d", i)
+		if err := k.store.Create(t.Context(), key(name), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, nil, 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := func(left, need int) string {
+		return fmt.Sprintf("etcdserver: no space left on device: %d MiB are free in %s/etcd, %d MiB have to be; free space there, and writes go on", left, mount, need)
+	}
 	ballast := filepath.Join(mount, "ballast")
-	for _, left := range []int64{8 << 20, 0} {
-		fill(t, mount, ballast, left)
-		want := fmt.Sprintf("etcdserver: no space left on device: %d MiB are free in %s/etcd, 20 MiB have to be; free space there, and writes go on", left>>20, mount)
-		if err := k.create("more"); err == nil || err.Error() != want {
-			t.Errorf("with %d MiB left a write says\n %v\nwant\n %s", left>>20, err, want)
+	for _, left := range []int{8, 6} {
+		fill(t, mount, ballast, int64(left<<20))
+		if err := k.create("more"); err == nil || err.Error() != refused(left, 20) {
+			t.Errorf("with %d MiB left a write says\n %v\nwant\n %s", left, err, refused(left, 20))
 		}
-		if err := e.Err(t.Context()); err == nil || err.Error() != want {
-			t.Errorf("Err() = %v, want %s", err, want)
-		}
-		for i := range count / 3 {
-			k.delete(fmt.Sprint(int(left>>20)*2 + i)) // 16 to 31, 0 to 15
+		if err := e.Err(t.Context()); err == nil || err.Error() != refused(left, 20) {
+			t.Errorf("Err() = %v, want %s", err, refused(left, 20))
 		}
 		k.expect(fmt.Sprint(count - 1))
 	}
+	k.delete("0")
+	fill(t, mount, ballast, 0)
+	err = k.store.Delete(t.Context(), key(fmt.Sprint(count-1)), &corev1.ConfigMap{}, nil, storage.ValidateAllObjectFunc, nil, storage.DeleteOptions{})
+	if err == nil || err.Error() != refused(0, 5) {
+		t.Errorf("with nothing left a deletion says\n %v\nwant\n %s", err, refused(0, 5))
+	}
+	k.expect(fmt.Sprint(count - 1))
+	k.gone(fmt.Sprintf("brief-%d", brief-1))
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
