@@ -25,8 +25,8 @@ type daemon struct {
 	program string
 	args    []string
 	log     string
-	// faulty is how its system calls are meddled with; nil where they are not.
-	faulty *fault.Process
+	// slow, where it is set, is the disk that it waits for.
+	slow *fault.SlowDisk
 
 	process *exec.Cmd
 	ended   chan error // has what became of process
@@ -34,8 +34,8 @@ type daemon struct {
 	slowest time.Duration // from a start to being ready
 }
 
-// newDaemon describes a hivemindd that keeps its data below dir; further arguments are its flags.
-func newDaemon(dir string, args ...string) (*daemon, error) {
+// newDaemon describes a hivemindd that keeps its data below dir and logs to a file; further arguments are its flags.
+func newDaemon(dir, log string, args ...string) (*daemon, error) {
 	root, err := cluster.ProjectRoot()
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func newDaemon(dir string, args ...string) (*daemon, error) {
 	defer l.Close()
 	c := &apiconfig.Config{DataDir: filepath.Join(dir, "data")}
 	c.API.Port = l.Addr().(*net.TCPAddr).Port
-	return &daemon{config: c, program: program, log: filepath.Join(filepath.Dir(dir), filepath.Base(dir)+".log"), args: append([]string{
+	return &daemon{config: c, program: program, log: log, args: append([]string{
 		"--roles", apiconfig.RoleServer, "--data-dir", c.DataDir, "--api-port", strconv.Itoa(c.API.Port),
 		"--node-name", "histories", "--node-ip", "127.0.0.1", "--network-service-cidr", "10.147.0.0/16",
 	}, args...)}, nil
@@ -66,8 +66,8 @@ func (d *daemon) start(ctx context.Context) error {
 	defer log.Close()
 	d.process = exec.CommandContext(ctx, d.program, d.args...)
 	d.process.Stdout, d.process.Stderr = log, log
-	if d.faulty != nil {
-		err = d.faulty.Start(d.process)
+	if d.slow != nil {
+		err = d.slow.Start(d.process)
 	} else {
 		err = d.process.Start()
 	}

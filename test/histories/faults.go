@@ -14,13 +14,18 @@ import (
 // scenario is one thing that fails, and what must come of it.
 type scenario struct {
 	name, what string
-	args       []string                                  // of hivemindd
-	setUp      func(t *trial) (func() error, error)      // before it starts, may be nil
-	run        func(ctx context.Context, t *trial) error // while clients work; it leaves a server that is well
+	args       []string // of hivemindd
+	// setUp may make another directory for its data. What it has to undo, it leaves in the trial.
+	setUp func(t *trial) error
+	run   func(ctx context.Context, t *trial) error // while clients work; it leaves a server that is well
 }
 
 var scenarios = []scenario{
 	{name: "kill", what: "the server is killed again and again", run: killAgainAndAgain},
+	{name: "quota", what: "the storage reaches its quota", args: []string{"--storage-quota-bytes", fmt.Sprint(quota)}, run: reachQuota},
+	{name: "disk-full", what: "the disk is full", setUp: smallDisk, run: fillDisk},
+	{name: "slow-disk", what: "the disk is slow, and stalls", setUp: slowDisk, run: stallDisk},
+	{name: "clock", what: "the clock is set an hour forwards and backwards", run: stepClock},
 }
 
 func names() []string {

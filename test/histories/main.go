@@ -13,10 +13,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -85,7 +87,11 @@ type trial struct {
 	dir     string
 	random  *rand.Rand
 	traffic *traffic.Traffic
+	filler  *traffic.Filler
 	notes   []string // what there is to tell of it
+
+	disk     *fault.Disk     // that has the data, where it is one of its own
+	slowDisk *fault.SlowDisk // that hivemindd waits for, where it does
 }
 
 // try runs one trial from an empty data directory to the verdict.
@@ -93,9 +99,8 @@ func try(ctx context.Context, o options, s scenario, dir string) (err error) {
 	fmt.Fprintf(os.Stderr, "%s, seed %d: %s ... ", s.name, o.seed, s.what)
 	began := time.Now()
 	t := &trial{options: o, dir: dir, random: rand.New(rand.NewPCG(o.seed, 1<<32))}
-	undo, err := t.prepare(ctx, s)
-	defer func() { err = errors.Join(err, undo()) }()
-	if err != nil {
+	defer func() { err = errors.Join(err, t.end()) }()
+	if err := t.prepare(ctx, s); err != nil {
 		return err
 	}
 	if err := s.run(ctx, t); err != nil {
@@ -105,9 +110,7 @@ func try(ctx context.Context, o options, s scenario, dir string) (err error) {
 	if err := t.traffic.Finish(); err != nil {
 		return err
 	}
-	for text, n := range t.traffic.Record.Refusals() {
-		t.note("%d times: %s", n, text)
-	}
+	t.noteRefusals()
 	counts, ran := t.traffic.Record.Counts(), time.Since(began)
 	errs := t.traffic.Record.Judge()
 	fmt.Fprintf(os.Stderr, "%.0f s, judged in %.0f s\n  %s; %d starts, the slowest %.2f s to ready\n",
@@ -136,48 +139,66 @@ func (t *trial) writeHistory() error {
 // mostErrors are printed; the history has them all.
 const mostErrors = 10
 
-// prepare starts server and clients. undo is to be called also after an error.
-func (t *trial) prepare(ctx context.Context, s scenario) (undo func() error, err error) {
-	unmount := func() error { return nil }
-	undo = func() error {
-		var errs []error
-		if t.traffic != nil {
-			t.traffic.Abort()
-		}
-		if t.daemon != nil {
-			errs = append(errs, t.daemon.remove())
-		}
-		if t.faulty != nil {
-			errs = append(errs, t.faulty.Close())
-		}
-		return errors.Join(append(errs, unmount())...)
-	}
+// prepare starts server and clients.
+func (t *trial) prepare(ctx context.Context, s scenario) (err error) {
 	if err := os.MkdirAll(t.dir, 0o755); err != nil {
-		return undo, err
-	}
-	if t.daemon, err = newDaemon(t.dir, s.args...); err != nil {
-		return undo, err
+		return err
 	}
 	if s.setUp != nil {
-		if unmount, err = s.setUp(t); err != nil {
-			return undo, err
+		if err := s.setUp(t); err != nil {
+			return err
 		}
 	}
+	data := t.dir
+	if t.disk != nil {
+		data = t.disk.Room
+	}
+	if t.daemon, err = newDaemon(data, t.dir+".log", s.args...); err != nil {
+		return err
+	}
+	t.daemon.slow = t.slowDisk
 	if err := t.start(ctx); err != nil {
-		return undo, err
+		return err
 	}
 	if err := t.ready(ctx); err != nil {
-		return undo, err
+		return err
 	}
 	server, err := traffic.NewServer(t.config.AdminKubeconfig())
 	if err != nil {
-		return undo, err
+		return err
 	}
 	if err := traffic.Prepare(ctx, server); err != nil {
-		return undo, err
+		return err
 	}
+	t.filler = traffic.NewFiller(server)
 	t.traffic = traffic.Start(ctx, server, traffic.Options{Seed: t.seed, Clients: t.clients, Objects: t.objects})
-	return undo, nil
+	return nil
+}
+
+// end ends all that prepare has started, also where it has failed.
+func (t *trial) end() error {
+	var errs []error
+	if t.traffic != nil {
+		t.traffic.Abort()
+	}
+	if t.daemon != nil {
+		errs = append(errs, t.daemon.remove())
+	}
+	if t.slowDisk != nil {
+		t.slowDisk.Close()
+	}
+	if t.disk != nil {
+		errs = append(errs, t.disk.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// noteRefusals tells what was answered to requests that failed.
+func (t *trial) noteRefusals() {
+	refusals := t.traffic.Record.Refusals()
+	for _, text := range slices.Sorted(maps.Keys(refusals)) {
+		t.note("%d times: %s", refusals[text], text)
+	}
 }
 
 func (t *trial) note(format string, args ...any) {

@@ -78,6 +78,7 @@ type Request struct {
 	Graceful bool
 
 	Outcome Outcome
+	Settled bool   // of an unknown outcome: what has not happened by Return never will
 	Got     Object // of a get, and of a write that returns the object
 }
 

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -214,6 +215,8 @@ func (c *client) answered(k *kind, q judge.Request, out *wire, err error) error 
 			c.record.refused(status.Error())
 		}
 		q.Outcome = outcome
+		// etcd says this also of the write that reaches the quota, which it has carried out.
+		q.Settled = strings.Contains(status.Message, "space")
 	case err != nil:
 		c.record.unexpected(fmt.Errorf("%s: %w", q, err))
 		return nil

@@ -178,7 +178,7 @@ func (r *Record) Judge() []error {
 	end := r.now()
 	for i := range r.history.Requests {
 		q := &r.history.Requests[i]
-		if q.Outcome != judge.Unknown {
+		if q.Outcome != judge.Unknown || q.Settled {
 			continue
 		}
 		// The server may be at it still when the connection breaks, and is not when it is dead. A connection that broke later may have been to the next.
