@@ -90,7 +90,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(handler, config.LongRunningFunc), config)
+		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(withLives(handler), config.LongRunningFunc), config)
 	}
 	custom, err := newCustomResources(main, c)
 	if err != nil {
