@@ -90,7 +90,7 @@ func (s *space) close() {
 
 // guard puts the clients of a server behind the space.
 func (s *space) guard(c *clientv3.Client) {
-	c.KV = clientv3.NewKVFromKVClient(guardedKV{adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(s.server)), s}, c)
+	c.KV = clientv3.NewKVFromKVClient(guardedKV{ownReads{adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(s.server)), s.server}, s}, c)
 	c.Lease = clientv3.NewLeaseFromLeaseClient(guardedLeases{adapter.LeaseServerToLeaseClient(v3rpc.NewQuotaLeaseServer(s.server)), s}, c, time.Second)
 }
 

@@ -22,6 +22,9 @@ const stalls = 12 * time.Second
 
 // stallDisk makes the disk slower, lets it stall, kills the server while it does, and makes it fast again.
 func stallDisk(ctx context.Context, t *trial) error {
+	if err := t.filler.Create(ctx, "kept", 10); err != nil {
+		return err
+	}
 	for _, delay := range []time.Duration{20 * time.Millisecond, 300 * time.Millisecond} {
 		t.slowDisk.SetDelay(delay)
 		t.traffic.Record.Longest()
@@ -38,8 +41,8 @@ func stallDisk(ctx context.Context, t *trial) error {
 			return fmt.Errorf("while the disk stalls a write is answered %w, want a Status with code 500 or more", errors.Join(err, errors.New("")))
 		}
 		took := time.Since(began)
-		if err := pause(ctx, stalls-took); err != nil {
-			return err
+		if err := t.readsFor(ctx, stalls-took); err != nil {
+			return fmt.Errorf("while the disk stalls: %w", err)
 		}
 		t.note("stalled disk: a write was answered after %.1f s: %s", took.Seconds(), refused)
 		if kill {
@@ -63,6 +66,19 @@ func stallDisk(ctx context.Context, t *trial) error {
 		}
 	}
 	t.note("%d calls waited for the disk", t.slowDisk.Calls.Load())
+	return nil
+}
+
+// readsFor reads for a while.
+func (t *trial) readsFor(ctx context.Context, d time.Duration) error {
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		if err := t.filler.Read(ctx, "kept"); err != nil {
+			return fmt.Errorf("a read: %w", err)
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
