@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # All tests: those beside the code, several packages at once; then those of the node agent's parts with a real containerd; then
-# those in test/, which start clusters with real containers and have the machine to themselves. They find stock kubectl and
+# those in test/, which start clusters with real containers and have the machine to themselves, and a minute of those that make the server fail. They find stock kubectl and
 # helm on PATH, bin/hivemind in the tree, and the programs it carries in HIVEMIND_TEST_BIN. Then the
 # example for users, a module of its own. Last, the conformance tests that are pinned. Clients of other versions are make clients'.
 set -euo pipefail
@@ -16,5 +16,6 @@ HIVEMIND_TEST_BIN="$PWD/build/stage" go test -tags grpcnotrace,containers -timeo
 if [ -d test ]; then
 	go test -tags grpcnotrace,e2e -timeout 30m -count 1 -p 1 ./test/...
 fi
+go run ./test/histories -for 20s -faults kill,quota,disk-full
 go -C examples/operator test -timeout 5m ./...
 go run ./test/conformance -set pinned -fresh -timeout 2m
