@@ -10,12 +10,13 @@ import (
 
 // Errors says all that is wrong with a history: nil for that of a server that lost nothing.
 func Errors(h *History) []error {
-	t, errs := newTimeline(h)
+	errs := Linearizable(h)
+	t, contradictions := newTimeline(h)
+	errs = append(errs, contradictions...)
 	errs = append(errs, t.identities(h.HasGeneration)...)
 	errs = append(errs, t.lists(h)...)
 	errs = append(errs, t.watches(h)...)
-	errs = append(errs, backwards(h)...)
-	return append(errs, Linearizable(h)...)
+	return append(errs, backwards(h)...)
 }
 
 // answer is a version that was told at a time.
