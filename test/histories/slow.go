@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/hivemind-project/hivemind/test/histories/fault"
@@ -17,10 +20,7 @@ func slowDisk(t *trial) error {
 	return nil
 }
 
-// stalls is longer than etcd waits for a write before it answers that it knows nothing of it.
-const stalls = 12 * time.Second
-
-// stallDisk makes the disk slower, lets it stall, kills the server while it does, and makes it fast again.
+// stallDisk makes the disk slower, lets it stall twice, kills the server while it does so the second time, and makes it fast again.
 func stallDisk(ctx context.Context, t *trial) error {
 	if err := t.filler.Create(ctx, "kept", 10); err != nil {
 		return err
@@ -33,53 +33,71 @@ func stallDisk(ctx context.Context, t *trial) error {
 		}
 		t.note("each sync %s late: the slowest request took %.1f s", delay, t.traffic.Record.Longest().Seconds())
 	}
-	for _, kill := range []bool{false, true} {
-		t.slowDisk.SetDelay(time.Hour)
-		began := time.Now()
-		var refused *traffic.Refused
-		if err := t.filler.Create(ctx, fmt.Sprintf("stalled-%t", kill), 10); !errors.As(err, &refused) || refused.Code < 500 || refused.Message == "" {
-			return fmt.Errorf("while the disk stalls a write is answered %w, want a Status with code 500 or more", errors.Join(err, errors.New("")))
-		}
-		took := time.Since(began)
-		if err := t.readsFor(ctx, stalls-took); err != nil {
-			return fmt.Errorf("while the disk stalls: %w", err)
-		}
-		t.note("stalled disk: a write was answered after %.1f s: %s", took.Seconds(), refused)
-		if kill {
-			if err := t.kill(); err != nil {
-				return err
-			}
-		}
-		t.slowDisk.SetDelay(0)
-		if kill {
-			if err := errors.Join(t.restart(ctx, false), t.ready(ctx)); err != nil {
-				return err
-			}
-		}
-		took, err := t.filler.WritesGoOn(ctx, fmt.Sprintf("after-%t", kill), recoverWithin)
-		if err != nil {
-			return err
-		}
-		t.note("stalled disk: writes went on after %.1f s", took.Seconds())
-		if err := pause(ctx, 2*time.Second); err != nil {
-			return err
-		}
+	t.slowDisk.SetDelay(time.Hour)
+	if err := t.answersWhileStalled(ctx); err != nil {
+		return fmt.Errorf("while the disk stalls: %w", err)
+	}
+	t.slowDisk.SetDelay(0)
+	if err := t.goesOn(ctx, "after-stall"); err != nil {
+		return err
+	}
+	t.slowDisk.SetDelay(time.Hour)
+	if err := errors.Join(pause(ctx, 3*time.Second), t.kill()); err != nil {
+		return err
+	}
+	t.slowDisk.SetDelay(0)
+	if err := errors.Join(t.restart(ctx, false), t.ready(ctx)); err != nil {
+		return err
+	}
+	if err := t.goesOn(ctx, "after-kill"); err != nil {
+		return err
 	}
 	t.note("%d calls waited for the disk", t.slowDisk.Calls.Load())
 	return nil
 }
 
-// readsFor reads for a while.
-func (t *trial) readsFor(ctx context.Context, d time.Duration) error {
-	for end := time.Now().Add(d); time.Now().Before(end); {
-		if err := t.filler.Read(ctx, "kept"); err != nil {
-			return fmt.Errorf("a read: %w", err)
+// answersWhileStalled checks that no request hangs, a write or a read, for longer than the server grants requests.
+func (t *trial) answersWhileStalled(ctx context.Context) error {
+	var work sync.WaitGroup
+	answers := map[string]error{}
+	took := map[string]time.Duration{}
+	var mu sync.Mutex
+	for what, ask := range map[string]func() error{
+		"write": func() error { return t.filler.Create(ctx, "stalled", 10) },
+		"read":  func() error { return t.filler.Read(ctx, "kept") },
+	} {
+		work.Go(func() {
+			if what == "read" { // by when the storage waits too
+				if err := pause(ctx, 2*time.Second); err != nil {
+					return
+				}
+			}
+			began := time.Now()
+			err := ask()
+			mu.Lock()
+			defer mu.Unlock()
+			answers[what], took[what] = err, time.Since(began)
+		})
+	}
+	work.Wait()
+	for _, what := range slices.Sorted(maps.Keys(answers)) {
+		var refused *traffic.Refused
+		if err := answers[what]; err != nil && (!errors.As(err, &refused) || refused.Code < 500 || refused.Message == "") || err == nil && what == "write" {
+			return fmt.Errorf("a %s is answered after %s with %w, want a Status with code 500 or more", what, took[what], errors.Join(err, errors.New("")))
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
+		t.note("stalled disk: a %s is answered after %.1f s: %v", what, took[what].Seconds(), answers[what])
 	}
 	return nil
+}
+
+// goesOn waits for writes, and lets clients work for a while.
+func (t *trial) goesOn(ctx context.Context, name string) error {
+	took, err := t.filler.WritesGoOn(ctx, name, recoverWithin)
+	if err != nil {
+		return err
+	}
+	t.note("%s: writes went on after %.2f s", name, took.Seconds())
+	return pause(ctx, 2*time.Second)
 }
 
 // stepClock sets the clock of the server while it runs, and while it does not.

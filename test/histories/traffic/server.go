@@ -106,7 +106,7 @@ func (c *connection) open(ctx context.Context, method, path string, query url.Va
 		return nil, broken{err}
 	}
 	refused := &statusError{}
-	if json.Unmarshal(data, &refused.Status) != nil || refused.Kind != "Status" {
+	if json.Unmarshal(data, &refused.Status) != nil || refused.Status.Status != metav1.StatusFailure {
 		refused.Status = metav1.Status{Code: int32(response.StatusCode), Message: string(data)}
 	}
 	return nil, refused
