@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # All tests: those beside the code, several packages at once; then those of the node agent's parts with a real containerd; then
-# those in test/, which start clusters with real containers and have the machine to themselves, and a minute of those that make the server fail. They find stock kubectl and
-# helm on PATH, bin/hivemind in the tree, and the programs it carries in HIVEMIND_TEST_BIN. Then the
-# example for users, a module of its own. Last, the conformance tests that are pinned. Clients of other versions are make clients'.
+# those in test/, which start clusters with real containers and have the machine to themselves. They find stock kubectl and
+# helm on PATH, bin/hivemind in the tree, and the programs it carries in HIVEMIND_TEST_BIN. Then a minute in which the server
+# is made to fail, and the example for users, a module of its own. Last, the conformance tests that are pinned. Clients of other
+# versions are make clients'.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

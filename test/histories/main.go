@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -193,10 +194,20 @@ func (t *trial) end() error {
 	return errors.Join(errs...)
 }
 
+// mostRefusals are told of, by how often they came.
+const mostRefusals = 5
+
 // noteRefusals tells what was answered to requests that failed.
 func (t *trial) noteRefusals() {
 	refusals := t.traffic.Record.Refusals()
-	for _, text := range slices.Sorted(maps.Keys(refusals)) {
+	texts := slices.SortedFunc(maps.Keys(refusals), func(a, b string) int {
+		return cmp.Or(cmp.Compare(refusals[b], refusals[a]), cmp.Compare(a, b))
+	})
+	for i, text := range texts {
+		if i == mostRefusals {
+			t.note("and %d other answers to requests that failed", len(texts)-i)
+			break
+		}
 		t.note("%d times: %s", refusals[text], text)
 	}
 }
