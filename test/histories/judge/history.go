@@ -47,6 +47,8 @@ const (
 
 	// gone is no request: an object that is being deleted has to be gone by now.
 	gone Verb = "gone"
+	// begin is none either: the object is as Got says, or not there where the outcome is NotFound.
+	begin Verb = "begin"
 )
 
 // Outcome is what the answer says.
