@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/hivemind-project/hivemind/controllers/bootstrapsigner"
 	"github.com/hivemind-project/hivemind/controllers/certificates"
 	"github.com/hivemind-project/hivemind/controllers/clusterroleaggregation"
 	"github.com/hivemind-project/hivemind/controllers/cronjob"
@@ -25,10 +26,12 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/persistentvolume"
 	"github.com/hivemind-project/hivemind/controllers/podgc"
 	"github.com/hivemind-project/hivemind/controllers/replicaset"
+	"github.com/hivemind-project/hivemind/controllers/resourceclaim"
 	"github.com/hivemind-project/hivemind/controllers/resourcequota"
 	"github.com/hivemind-project/hivemind/controllers/rootca"
 	"github.com/hivemind-project/hivemind/controllers/serviceaccount"
 	"github.com/hivemind-project/hivemind/controllers/statefulset"
+	"github.com/hivemind-project/hivemind/controllers/tokencleaner"
 	"github.com/hivemind-project/hivemind/controllers/ttlafterfinished"
 	"github.com/hivemind-project/hivemind/controllers/validatingadmissionpolicystatus"
 )
@@ -110,8 +113,19 @@ func All() []Entry {
 			}
 			return resourcequota.New(client, metadata, d.Informers)
 		}),
+		entry("resourceclaim-controller", "resource-claim-controller", 2, func(d Deps, client kubernetes.Interface) (*resourceclaim.Controller, error) {
+			devices := d.Informers.Resource().V1()
+			return resourceclaim.New(client, d.Informers.Core().V1().Pods(), devices.ResourceClaims(), devices.ResourceClaimTemplates(), d.recorder("resource_claim"))
+		}),
 		entry("certificatesigningrequest-controller", "certificate-controller", 1, func(d Deps, client kubernetes.Interface) (*certificates.Controller, error) {
 			return certificates.New(client, d.Informers.Certificates().V1().CertificateSigningRequests(), d.Authority)
+		}),
+		entry("bootstrap-signer-controller", "bootstrap-signer", 1, func(d Deps, client kubernetes.Interface) (*bootstrapsigner.Controller, error) {
+			core := d.Informers.Core().V1()
+			return bootstrapsigner.New(client, core.Secrets(), core.ConfigMaps())
+		}),
+		entry("token-cleaner-controller", "token-cleaner", 1, func(d Deps, client kubernetes.Interface) (*tokencleaner.Controller, error) {
+			return tokencleaner.New(client, d.Informers.Core().V1().Secrets())
 		}),
 		entry("pod-garbage-collector-controller", "pod-garbage-collector", 1, func(d Deps, client kubernetes.Interface) (*podgc.Controller, error) {
 			core := d.Informers.Core().V1()

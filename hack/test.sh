@@ -19,4 +19,5 @@ if [ -d test ]; then
 fi
 go run ./test/histories -for 20s -faults kill,quota,disk-full
 go -C examples/operator test -timeout 5m ./...
+go -C test/upstream test -timeout 5m -count 1 ./policy # default roles beside stock's
 go run ./test/conformance -set pinned -fresh -timeout 2m

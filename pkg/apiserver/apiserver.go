@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/admission"
+	apiserverconfig "k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -36,6 +37,7 @@ import (
 
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
+	"github.com/hivemind-project/hivemind/pkg/audit"
 	"github.com/hivemind-project/hivemind/pkg/registry"
 )
 
@@ -54,10 +56,14 @@ type Config struct {
 	// Authenticator says who a request from outside is. Audiences are those of this server.
 	Authenticator authenticator.Request
 	Audiences     authenticator.Audiences
-	Authorizer    authorizer.Authorizer
-	Rules         authorizer.RuleResolver
+	// Anonymous says who may come without credentials: nobody, where it is nil.
+	Anonymous  *apiserverconfig.AnonymousAuthConfig
+	Authorizer authorizer.Authorizer
+	Rules      authorizer.RuleResolver
 	// Admission decides on writes, in order.
 	Admission []admission.Interface
+	// Audit logs requests, where there is a policy.
+	Audit audit.Log
 	// Webhooks is how this server reaches those of custom resources.
 	Webhooks Webhooks
 	// Serve is passed on to the registry's REST side.
@@ -77,20 +83,21 @@ type Server struct {
 	loopback *Loopback
 	listener *trackingListener
 	requests *requests
+	complete chan struct{} // closed when all paths are known
 	done     chan error
 	cancel   context.CancelFunc
 }
 
 // New builds the server; nothing runs yet.
 func New(c Config) (*Server, error) {
-	s := &Server{loopback: c.Loopback, listener: trackConnections(c.Listener), requests: newRequests(), done: make(chan error, 1)}
+	s := &Server{loopback: c.Loopback, listener: trackConnections(c.Listener), requests: newRequests(), complete: make(chan struct{}), done: make(chan error, 1)}
 	c.Listener = s.listener
 	main, err := genericConfig(&c)
 	if err != nil {
 		return nil, err
 	}
 	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(withLives(handler), config.LongRunningFunc), config)
+		return chain(withLives(handler), config, s.requests, s.complete)
 	}
 	custom, err := newCustomResources(main, c)
 	if err != nil {
@@ -101,6 +108,7 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build the API server: %w", err)
 	}
+	server.Handler.GoRestfulContainer.Router(newRouter())
 	c.Serve.Authorizer, c.Serve.Rules, c.Serve.Audiences = main.Authorization.Authorizer, c.Rules, c.Audiences
 	table, err := installGroups(server, main, c)
 	if err != nil {
@@ -151,6 +159,7 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	g.Authorization.Authorizer = c.Authorizer
 	g.RuleResolver = c.Rules
 	g.AdmissionControl = plugins.NewChain(c.Admission...)
+	g.AuditBackend, g.AuditPolicyRuleEvaluator = c.Audit.Backend, c.Audit.Rules
 	g.EquivalentResourceRegistry = runtime.NewEquivalentResourceRegistryWithIdentity(storedAs)
 	g.LongRunningFunc = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	g.AggregatedDiscoveryGroupManager = discoveryendpoint.NewResourceManager("apis")
@@ -204,6 +213,7 @@ func (s *Server) Start(ctx context.Context) error {
 	s.readDefinitions(ctx, run.Done())
 	prepared := s.generic.PrepareRun()
 	go func() { s.done <- prepared.RunWithContext(run) }()
+	go s.completePaths(run.Done())
 	err := s.waitReady(ctx)
 	if err != nil && ctx.Err() != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
@@ -212,6 +222,18 @@ func (s *Server) Start(ctx context.Context) error {
 		err = errors.Join(err, s.waitReady(stop), s.Stop(stop))
 	}
 	return err
+}
+
+// completePaths waits until every part of the server has told its paths.
+func (s *Server) completePaths(stop <-chan struct{}) {
+	for _, told := range s.generic.MuxAndDiscoveryCompleteSignals() {
+		select {
+		case <-told:
+		case <-stop:
+			return
+		}
+	}
+	close(s.complete)
 }
 
 // readDefinitions reads the definitions of custom resources that are stored. The server's hooks would do so as well, but look only

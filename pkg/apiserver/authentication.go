@@ -26,11 +26,24 @@ func Authenticators(clientCA []byte, tokens authenticator.Token) (all, tokensOnl
 	}
 	certificates := x509request.NewDynamic(func() (x509.VerifyOptions, bool) { return ca.VerifyOptions() }, x509request.CommonNameUserConversion)
 	tokensOnly = group.NewAuthenticatedGroupAdder(union.New(bearertoken.New(tokens), websocket.NewProtocolAuthenticator(tokens)))
+	// A front proxy's word about users, by headers, comes before both, as in kube-apiserver.
 	return group.NewAuthenticatedGroupAdder(union.New(newCertificateCache(certificates), tokensOnly)), tokensOnly, nil
 }
 
-// authenticators is the whole chain: clients in this process, clients outside, and nobody, who may ask after the server's health.
+// PublicInfo is who may come without credentials unless a configuration says otherwise: whoever asks after the server's health and
+// version, which the role system:public-info-viewer is about.
+func PublicInfo() *apiserverconfig.AnonymousAuthConfig {
+	return &apiserverconfig.AnonymousAuthConfig{Enabled: true, Conditions: []apiserverconfig.AnonymousAuthCondition{
+		{Path: "/healthz"}, {Path: "/livez"}, {Path: "/readyz"}, {Path: "/version"}, {Path: "/version/"},
+	}}
+}
+
+// authenticators is the whole chain: clients in this process, clients outside, and nobody. Wrong credentials are not none: they are
+// refused even where nobody may come.
 func authenticators(c *Config) authenticator.Request {
-	health := []apiserverconfig.AnonymousAuthCondition{{Path: "/healthz"}, {Path: "/livez"}, {Path: "/readyz"}}
-	return union.NewFailOnError(authenticateLoopback(c.Audiences), union.New(c.Authenticator, anonymous.NewAuthenticator(health)))
+	chain := []authenticator.Request{authenticateLoopback(c.Audiences), c.Authenticator}
+	if c.Anonymous != nil && c.Anonymous.Enabled {
+		chain = append(chain, anonymous.NewAuthenticator(c.Anonymous.Conditions))
+	}
+	return union.NewFailOnError(chain...)
 }

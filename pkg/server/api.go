@@ -7,16 +7,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
-	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
@@ -26,33 +24,16 @@ import (
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
+	"github.com/hivemind-project/hivemind/pkg/audit"
 	"github.com/hivemind-project/hivemind/pkg/auth/node"
 	"github.com/hivemind-project/hivemind/pkg/auth/rbac"
-	"github.com/hivemind-project/hivemind/pkg/auth/token"
 	"github.com/hivemind-project/hivemind/pkg/registry"
 )
 
 // startAPI wires who may come in (authentication), what they may do (authorization) and what becomes of what they write
 // (admission), and starts to serve.
 func (s *Server) startAPI(ctx context.Context) error {
-	issuerURL := "https://kubernetes.default.svc." + s.config.Network.ClusterDomain
-	audiences := authenticator.Audiences{issuerURL}
-
-	issuer, err := token.NewIssuer(issuerURL, s.identities.ServiceAccountKey)
-	if err != nil {
-		return err
-	}
-	tokens, err := token.NewAuthenticator(issuerURL, audiences, token.WithFallback(s.cachedGetters(), s.registry.Getters()), &s.identities.ServiceAccountKey.PublicKey)
-	if err != nil {
-		return err
-	}
-	// Whoever is told of the keys may be a pod, or on another machine.
-	external := net.JoinHostPort(s.config.Node.IP, strconv.Itoa(s.config.API.Port))
-	discovery, err := token.Discovery(issuerURL, "https://"+external, &s.identities.ServiceAccountKey.PublicKey)
-	if err != nil {
-		return err
-	}
-	all, tokensOnly, err := apiserver.Authenticators(s.identities.CA.CertPEM, tokens)
+	callers, err := s.authentication()
 	if err != nil {
 		return err
 	}
@@ -76,6 +57,11 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err := s.syncInformers(ctx); err != nil {
 		return fmt.Errorf("read the storage: %w", err)
 	}
+	maps.Copy(callers.discovery, s.encryptionHandlers())
+	log, err := audit.Open(s.config.Audit)
+	if err != nil {
+		return err
+	}
 	listener, err := s.listen()
 	if err != nil {
 		return err
@@ -83,17 +69,21 @@ func (s *Server) startAPI(ctx context.Context) error {
 	s.api, err = apiserver.New(apiserver.Config{
 		Registry: s.registry, Loopback: s.loopback,
 		Listener: listener, Certificate: s.identities.APIServer.CertPEM, Key: s.identities.APIServer.KeyPEM, ClientCA: s.identities.CA.CertPEM,
-		ExternalAddress: external,
-		Authenticator:   all, Audiences: audiences, Authorizer: authorizers, Rules: roles, Admission: admit,
+		ExternalAddress: s.externalAddress(),
+		Authenticator:   callers.all, Audiences: callers.audiences, Anonymous: callers.anonymous, Authorizer: authorizers, Rules: roles, Admission: admit,
 		Serve: registry.ServeOptions{
-			Authenticator:    tokensOnly,
-			Tokens:           &token.Requests{Issuer: issuer, Audiences: audiences, Get: s.registry.Getters()},
+			Authenticator:    callers.tokens,
+			Tokens:           callers.requests,
 			KubeletTransport: s.kubeletTransport(),
+			Health: map[string]func(context.Context) error{
+				controllerManager: s.work.health(controllerManager), schedulerPart: s.work.health(schedulerPart), storagePart: s.etcd.Err,
+			},
 		},
+		Audit:           log,
 		Webhooks:        webhooks,
 		TypeConverter:   types,
 		CustomResources: s.etcd.RESTOptionsGetter,
-		Extra:           discovery,
+		Extra:           callers.discovery,
 	})
 	if err != nil {
 		listener.Close()
@@ -118,7 +108,7 @@ func (s *Server) authorizers() (*rbac.Authorizer, authorizer.Authorizer, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	nodes, err := node.NewAuthorizer(s.informers.Core().V1().Pods(), s.informers.Core().V1().PersistentVolumes(), nil)
+	nodes, err := node.NewAuthorizer(s.informers.Core().V1().Pods(), s.informers.Core().V1().PersistentVolumes(), nil, s.registry.NodeOfResourceSlice)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -203,23 +193,5 @@ func (s *Server) kubeletTransport() http.RoundTripper {
 		DialContext:         dial,
 		TLSHandshakeTimeout: 10 * time.Second,
 		IdleConnTimeout:     time.Minute,
-	}
-}
-
-// cachedGetters read what tokens speak of from the informers.
-func (s *Server) cachedGetters() token.Getters {
-	core := s.informers.Core().V1()
-	accounts, pods, secrets, nodes := core.ServiceAccounts().Lister(), core.Pods().Lister(), core.Secrets().Lister(), core.Nodes().Lister()
-	return token.Getters{
-		ServiceAccount: func(_ context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
-			return accounts.ServiceAccounts(namespace).Get(name)
-		},
-		Pod: func(_ context.Context, namespace, name string) (*corev1.Pod, error) {
-			return pods.Pods(namespace).Get(name)
-		},
-		Secret: func(_ context.Context, namespace, name string) (*corev1.Secret, error) {
-			return secrets.Secrets(namespace).Get(name)
-		},
-		Node: func(_ context.Context, name string) (*corev1.Node, error) { return nodes.Get(name) },
 	}
 }

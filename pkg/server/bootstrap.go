@@ -11,14 +11,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
 
 	seeds "github.com/hivemind-project/hivemind/config"
+	"github.com/hivemind-project/hivemind/controllers/bootstrapsigner"
 )
 
 // bootstrap makes what every cluster has: the system's namespaces, roles and classes, and the services that lead to the API
@@ -40,7 +39,10 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.publishDNS(ctx, client); err != nil {
 		return err
 	}
-	return s.publishAuthentication(ctx, client)
+	if err := s.publishAuthentication(ctx, client); err != nil {
+		return err
+	}
+	return s.publishClusterInfo(ctx, client)
 }
 
 // rolesKnown waits until the authorizer has seen the roles of controllers and nodes, which takes a millisecond: without them,
@@ -145,17 +147,22 @@ func (s *Server) publishAuthentication(ctx context.Context, client kubernetes.In
 		"requestheader-group-headers":        `["X-Remote-Group"]`,
 		"requestheader-extra-headers-prefix": `["X-Remote-Extra-"]`,
 	}
-	maps := client.CoreV1().ConfigMaps(metav1.NamespaceSystem)
-	old, err := maps.Get(ctx, "extension-apiserver-authentication", metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		_, err = maps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "extension-apiserver-authentication"}, Data: want}, metav1.CreateOptions{})
-	case err == nil && !apiequality.Semantic.DeepEqual(old.Data, want):
-		old.Data = want
-		_, err = maps.Update(ctx, old, metav1.UpdateOptions{})
-	}
-	if err != nil {
+	if err := ensureData(ctx, client, metav1.NamespaceSystem, "extension-apiserver-authentication", want); err != nil {
 		return fmt.Errorf("publish the authorities of clients: %w", err)
+	}
+	return nil
+}
+
+// publishClusterInfo tells machines that are about to join where the API server is and how it is known. The controller
+// bootstrapsigner signs it with their tokens.
+func (s *Server) publishClusterInfo(ctx context.Context, client kubernetes.Interface) error {
+	kubeconfig, err := s.identities.ClusterInfo("https://" + s.externalAddress())
+	if err != nil {
+		return err
+	}
+	want := map[string]string{bootstrapsigner.KeyKubeconfig: string(kubeconfig)}
+	if err := ensureData(ctx, client, bootstrapsigner.Namespace, bootstrapsigner.Name, want); err != nil {
+		return fmt.Errorf("publish what is known of the cluster: %w", err)
 	}
 	return nil
 }
