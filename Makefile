@@ -94,6 +94,10 @@ fuzz: ## Fuzz what reads requests, one target after the other: FUZZTIME=1m TARGE
 hostile: $(STAGE)/hivemindd ## Send a server what no honest client would, and watch its memory
 	@$(GO) test -tags grpcnotrace,e2e -timeout 20m -count 1 -v ./test/hostile -args -full | grep -v '=== RUN'
 
+.PHONY: histories
+histories: build ## Kill the server and fill, slow and step what is below it, and judge what clients saw: ARGS='-for 10m -seed 7 -faults kill'
+	@$(GO) run ./test/histories $(ARGS)
+
 .PHONY: generate
 generate: ## Write generated code anew (zz_generated.*)
 	@for script in hack/update-*.sh; do [ ! -e "$$script" ] || "$$script"; done

@@ -3,6 +3,7 @@ module github.com/hivemind-project/hivemind
 go 1.26.8
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/containerd/containerd/api v1.12.0
 	github.com/containernetworking/cni v1.3.1
 	github.com/distribution/reference v0.6.0

@@ -3,8 +3,9 @@
 #
 # All tests: those beside the code, several packages at once; then those of the node agent's parts with a real containerd; then
 # those in test/, which start clusters with real containers and have the machine to themselves. They find stock kubectl and
-# helm on PATH, bin/hivemind in the tree, and the programs it carries in HIVEMIND_TEST_BIN. Then the
-# example for users, a module of its own. Last, the conformance tests that are pinned. Clients of other versions are make clients'.
+# helm on PATH, bin/hivemind in the tree, and the programs it carries in HIVEMIND_TEST_BIN. Then a minute in which the server
+# is made to fail, and the example for users, a module of its own. Last, the conformance tests that are pinned. Clients of other
+# versions are make clients'.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,6 +17,7 @@ HIVEMIND_TEST_BIN="$PWD/build/stage" go test -tags grpcnotrace,containers -timeo
 if [ -d test ]; then
 	go test -tags grpcnotrace,e2e -timeout 30m -count 1 -p 1 ./test/...
 fi
+go run ./test/histories -for 20s -faults kill,quota,disk-full
 go -C examples/operator test -timeout 5m ./...
 go -C test/upstream test -timeout 5m -count 1 ./policy # default roles beside stock's
 go run ./test/conformance -set pinned -fresh -timeout 2m

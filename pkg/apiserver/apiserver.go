@@ -111,7 +111,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return s.chain(newLists().limit(refuseMistakes(handler, c.Registry.Codecs)), config)
+		return s.chain(newLists().limit(withLives(refuseMistakes(handler, c.Registry.Codecs))), config)
 	}
 	custom, err := newCustomResources(main, c)
 	if err != nil {

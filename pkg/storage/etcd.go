@@ -67,7 +67,7 @@ type Options struct {
 	Dir string
 	// Name of this member.
 	Name string
-	// QuotaBytes is the size of the database at which writes are refused.
+	// QuotaBytes is the size of the database at which writes are refused. Default: etcd's, 2 GiB.
 	QuotaBytes int64
 	// UnsafeNoFsync gives up crash safety for speed, and rest for an early start.
 	UnsafeNoFsync bool
@@ -83,6 +83,7 @@ type Etcd struct {
 	Transformers value.ResourceTransformers
 
 	server    *etcdserver.EtcdServer
+	space     *space
 	compactor compactor
 	stopped   bool
 }
@@ -161,7 +162,8 @@ func Start(ctx context.Context, opts Options) (*Etcd, error) {
 	}
 	client := v3client.New(server)
 	client.Watcher = newWatcher(server, client)
-	e := &Etcd{server: server, Client: &kubernetes.Client{Client: client}}
+	e := &Etcd{server: server, space: newSpace(server, opts), Client: &kubernetes.Client{Client: client}}
+	e.space.guard(client)
 	e.Client.Kubernetes = e.Client
 	e.compactor = etcd3.NewCompactor(e.Client.Client, CompactionInterval, clock.RealClock{}, nil)
 	return e, nil
@@ -174,6 +176,9 @@ func (e *Etcd) Done() <-chan struct{} { return e.server.StopNotify() }
 func (e *Etcd) Err(ctx context.Context) error {
 	if len(e.server.Alarms()) > 0 {
 		return fmt.Errorf("storage alarm: %v", e.server.Alarms())
+	}
+	if err := e.space.err(); err != nil {
+		return err
 	}
 	return e.Answers(ctx)
 }
@@ -221,6 +226,7 @@ func (e *Etcd) Stop() {
 	}
 	e.stopped = true
 	e.compactor.Stop()
+	e.space.close()
 	_ = e.Client.Close() // in process: it only ends the context that its calls share
 	e.server.Stop()
 }

@@ -236,3 +236,26 @@ func TestStartSaysWhere(t *testing.T) {
 		t.Errorf("Start() with a context that has ended: %v", err)
 	}
 }
+
+// BenchmarkGet reads while others write.
+func BenchmarkGet(b *testing.B) {
+	e, err := Start(b.Context(), Options{Dir: filepath.Join(b.TempDir(), "etcd"), Name: "test"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Stop()
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	for range 4 {
+		go func() {
+			for ctx.Err() == nil {
+				_, _ = e.Client.Put(ctx, "a", "v")
+			}
+		}()
+	}
+	for b.Loop() {
+		if _, err := e.Client.Client.Get(ctx, "a"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
