@@ -186,7 +186,7 @@ func TestDiskFull(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const brief = 3000 // whose deletion takes more pages of the database than are unused
+	const brief = 1000 // whose deletion takes more pages of the database than are unused
 	for i := range brief {
 		name := fmt.Sprintf("brief-%d", i)
 		if err := k.store.Create(t.Context(), key(name), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, nil, 3); err != nil {
@@ -208,7 +208,7 @@ func TestDiskFull(t *testing.T) {
 		k.expect(fmt.Sprint(count - 1))
 	}
 	k.delete("0")
-	fill(t, mount, ballast, 0)
+	fill(t, mount, ballast, 256<<10) // a snapshot of the membership fits
 	err = k.store.Delete(t.Context(), key(fmt.Sprint(count-1)), &corev1.ConfigMap{}, nil, storage.ValidateAllObjectFunc, nil, storage.DeleteOptions{})
 	if err == nil || err.Error() != refused(0, 5) {
 		t.Errorf("with nothing left a deletion says\n %v\nwant\n %s", err, refused(0, 5))
