@@ -15,9 +15,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -35,6 +37,7 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
+	"github.com/hivemind-project/hivemind/pkg/apiserver/aggregation"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
 	"github.com/hivemind-project/hivemind/pkg/registry"
 )
@@ -45,7 +48,7 @@ type Config struct {
 	Loopback *Loopback
 
 	// Listener is where clients connect; Certificate and Key, in PEM, are shown to them; ClientCA is whom client
-	// certificates must come from.
+	// certificates must come from, unless they are a front proxy's.
 	Listener                   net.Listener
 	Certificate, Key, ClientCA []byte
 	// ExternalAddress is host:port that discovery tells clients.
@@ -58,8 +61,10 @@ type Config struct {
 	Rules         authorizer.RuleResolver
 	// Admission decides on writes, in order.
 	Admission []admission.Interface
-	// Webhooks is how this server reaches those of custom resources.
-	Webhooks Webhooks
+	// Webhooks is how this server reaches those of custom resources, and by what services servers are found that take part in
+	// the API; Aggregation is what else the latter need.
+	Webhooks    Webhooks
+	Aggregation Aggregation
 	// Serve is passed on to the registry's REST side.
 	Serve registry.ServeOptions
 	// TypeConverter knows the structure of the types that are served, for server-side apply.
@@ -89,12 +94,20 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(handler, config.LongRunningFunc), config)
-	}
 	custom, err := newCustomResources(main, c)
 	if err != nil {
 		return nil, err
+	}
+	documents, err := openapi.NewServer()
+	if err != nil {
+		return nil, err
+	}
+	others, err := newAggregator(main, c, custom, documents)
+	if err != nil {
+		return nil, err
+	}
+	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
+		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(others.Wrap(handler), config.LongRunningFunc), config)
 	}
 	// The informers are not handed on: readiness would depend on those that controllers start at any time later.
 	server, err := main.Complete(nil).New("hivemind-apiserver", custom.GenericAPIServer)
@@ -102,15 +115,10 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("build the API server: %w", err)
 	}
 	c.Serve.Authorizer, c.Serve.Rules, c.Serve.Audiences = main.Authorization.Authorizer, c.Rules, c.Audiences
-	table, err := installGroups(server, main, c)
-	if err != nil {
+	if err := installGroups(server, main, c, others); err != nil {
 		return nil, err
 	}
-	if err := listCustomGroups(custom, table, server.DiscoveryGroupManager); err != nil {
-		return nil, fmt.Errorf("list the groups of custom resources: %w", err)
-	}
-	documents, err := openapi.NewServer()
-	if err != nil {
+	if err := server.AddPostStartHook("aggregate-servers", func(ctx genericapiserver.PostStartHookContext) error { return others.Start(ctx) }); err != nil {
 		return nil, err
 	}
 	documents.Install(server.Handler.NonGoRestfulMux)
@@ -139,7 +147,7 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the API server's certificate: %w", err)
 	}
-	clients, err := dynamiccertificates.NewStaticCAContent("client-ca", c.ClientCA)
+	clients, err := dynamiccertificates.NewStaticCAContent("client-ca", slices.Concat(c.ClientCA, c.Aggregation.FrontProxyCA))
 	if err != nil {
 		return nil, fmt.Errorf("read the CA of client certificates: %w", err)
 	}
@@ -157,6 +165,7 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	g.StorageObjectCountTracker = nil
 	g.EnableProfiling = false
 	g.EnableIndex = true
+	g.EnableDiscovery = false // that of groups is the aggregator's
 	g.SkipOpenAPIInstallation = true
 	g.RequestTimeout = time.Minute
 	g.ShutdownWatchTerminationGracePeriod = 0
@@ -172,26 +181,27 @@ func storedAs(resource schema.GroupResource) string {
 	return resource.String()
 }
 
-// installGroups serves every group of the table. It differs from the machinery's own InstallAPIGroups in that the schema for
-// server-side apply is not built before somebody needs it. It returns the names of the groups.
-func installGroups(server *genericapiserver.GenericAPIServer, config *genericapiserver.Config, c Config) (map[string]bool, error) {
+// installGroups serves every group of the table, and the list of groups. It differs from the machinery's own InstallAPIGroups in that the
+// schema for server-side apply is not built before somebody needs it.
+func installGroups(server *genericapiserver.GenericAPIServer, config *genericapiserver.Config, c Config, others *aggregation.Aggregator) error {
 	versions := map[string][]schema.GroupVersion{}
-	installed := map[string]bool{}
 	var names []string
 	for _, g := range c.Registry.Groups(c.Serve) {
 		if err := installGroup(server, config, c, g); err != nil {
-			return nil, fmt.Errorf("serve %s: %w", g.GroupVersion, err)
+			return fmt.Errorf("serve %s: %w", g.GroupVersion, err)
 		}
-		if !installed[g.GroupVersion.Group] {
+		if versions[g.GroupVersion.Group] == nil {
 			names = append(names, g.GroupVersion.Group)
-			installed[g.GroupVersion.Group] = true
 		}
 		versions[g.GroupVersion.Group] = append(versions[g.GroupVersion.Group], g.GroupVersion)
+		others.AddBuiltIn(g.GroupVersion)
 	}
 	for _, name := range names {
 		publishGroup(server, config, name, versions[name])
 	}
-	return installed, nil
+	others.AddBuiltIn(apiextensionsv1.SchemeGroupVersion)
+	server.Handler.NonGoRestfulMux.Handle(genericapiserver.APIGroupPrefix, others.Groups())
+	return nil
 }
 
 // stopWithin is how long a server that has not become ready in time may take to stop.

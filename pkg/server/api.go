@@ -22,6 +22,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/authorization/union"
 	"k8s.io/client-go/kubernetes"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
@@ -52,7 +53,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all, tokensOnly, err := apiserver.Authenticators(s.identities.CA.CertPEM, tokens)
+	all, tokensOnly, err := apiserver.Authenticators(s.identities.CA.CertPEM, s.frontProxies(), tokens)
 	if err != nil {
 		return err
 	}
@@ -72,6 +73,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	aggregation := s.aggregation()
 	// All informers that requests need have been asked for. What is made below ends only when it has run, so this comes first.
 	if err := s.syncInformers(ctx); err != nil {
 		return fmt.Errorf("read the storage: %w", err)
@@ -91,6 +93,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 			KubeletTransport: s.kubeletTransport(),
 		},
 		Webhooks:        webhooks,
+		Aggregation:     aggregation,
 		TypeConverter:   types,
 		CustomResources: s.etcd.RESTOptionsGetter,
 		Extra:           discovery,
@@ -185,6 +188,23 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 // webhooks is how webhooks are reached. One that this server serves itself is called as the administrator.
 func (s *Server) webhooks() (apiserver.Webhooks, error) {
 	return apiserver.NewWebhooks(s.informers, s.identities.RESTConfig(s.URL(), s.identities.Admin))
+}
+
+// frontProxies are who may speak for users.
+func (s *Server) frontProxies() apiserver.FrontProxies {
+	return apiserver.NewFrontProxies(s.identities.FrontProxyCA.CertPEM)
+}
+
+// aggregation is how servers are reached that take part in the API.
+func (s *Server) aggregation() apiserver.Aggregation {
+	services, ok := s.informers.Lookup(apiregistrationv1.SchemeGroupVersion.WithResource("apiservices"))
+	if !ok {
+		panic("APIServices are not in the resource table")
+	}
+	return apiserver.Aggregation{
+		APIServices: services, Informers: s.informers,
+		ClientCertificate: s.identities.FrontProxyClient.CertPEM, ClientKey: s.identities.FrontProxyClient.KeyPEM, FrontProxyCA: s.identities.FrontProxyCA.CertPEM,
+	}
 }
 
 // kubeletTransport is how this server speaks to node agents: it shows its own certificate and checks theirs.

@@ -136,15 +136,8 @@ func (s *Server) publishDNS(ctx context.Context, client kubernetes.Interface) er
 
 // publishAuthentication tells aggregated API servers whose word about users to take.
 func (s *Server) publishAuthentication(ctx context.Context, client kubernetes.Interface) error {
-	want := map[string]string{
-		"client-ca-file":                     string(s.identities.CA.CertPEM),
-		"requestheader-client-ca-file":       string(s.identities.FrontProxyCA.CertPEM),
-		"requestheader-allowed-names":        `["front-proxy-client"]`,
-		"requestheader-username-headers":     `["X-Remote-User"]`,
-		"requestheader-uid-headers":          `["X-Remote-Uid"]`,
-		"requestheader-group-headers":        `["X-Remote-Group"]`,
-		"requestheader-extra-headers-prefix": `["X-Remote-Extra-"]`,
-	}
+	want := s.frontProxies().Published()
+	want["client-ca-file"] = string(s.identities.CA.CertPEM)
 	maps := client.CoreV1().ConfigMaps(metav1.NamespaceSystem)
 	old, err := maps.Get(ctx, "extension-apiserver-authentication", metav1.GetOptions{})
 	switch {

@@ -8,21 +8,22 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 )
 
-// joinedV2 keeps the stored document of version 2 with those of CRDs, by format, until these change.
+// joinedV2 keeps the stored document of version 2 with those of CRDs and of aggregated servers, by format, until these change.
 type joinedV2 struct {
 	mu   sync.Mutex
 	docs map[string]joined
 }
 
 type joined struct {
-	custom string // the ETag of what was joined
-	doc    document
+	version string // the ETags of what was joined
+	doc     document
 }
 
-// v2 returns the document of that name, with what is published into V2.
+// v2 returns the document of that name, with what is published into V2 and what aggregated servers add.
 func (s *Server) v2(name string) (document, error) {
 	doc, ok := s.stored[name]
 	if !ok {
@@ -36,14 +37,18 @@ func (s *Server) v2(name string) (document, error) {
 	if err != nil {
 		return document{}, err
 	}
-	if len(parts.Paths) == 0 {
+	aggregated := s.aggregated.parts()
+	if len(parts.Paths) == 0 && len(aggregated) == 0 {
 		return doc, nil
 	}
 
 	s.joined.mu.Lock()
 	defer s.joined.mu.Unlock()
 	version := custom.header.Get("Etag")
-	if have, ok := s.joined.docs[name]; ok && have.custom == version {
+	for _, part := range aggregated {
+		version += part.etag
+	}
+	if have, ok := s.joined.docs[name]; ok && have.version == version {
 		return have.doc, nil
 	}
 	content, err := doc.content()
@@ -51,9 +56,9 @@ func (s *Server) v2(name string) (document, error) {
 		return document{}, err
 	}
 	if name == V2Protobuf {
-		content, err = s.joinProtobuf(content)
+		content, err = s.joinProtobuf(content, aggregated)
 	} else {
-		content, err = joinJSON(content, parts)
+		content, err = joinJSON(content, parts, aggregated)
 	}
 	if err != nil {
 		return document{}, err
@@ -87,20 +92,26 @@ func parseV2(data []byte) (v2Parts, error) {
 	return parts, nil
 }
 
-// joinJSON adds paths and definitions; what both have is that of the stored document.
-func joinJSON(stored []byte, custom v2Parts) ([]byte, error) {
+// joinJSON adds paths and definitions; what several have is that of the stored document, or else of the first.
+func joinJSON(stored []byte, custom v2Parts, aggregated []*v2Part) ([]byte, error) {
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(stored, &all); err != nil {
 		return nil, fmt.Errorf("read stored OpenAPI document: %w", err)
 	}
-	for member, more := range map[string]map[string]json.RawMessage{"paths": custom.Paths, "definitions": custom.Definitions} {
+	paths, definitions := []map[string]json.RawMessage{custom.Paths}, []map[string]json.RawMessage{custom.Definitions}
+	for _, part := range aggregated {
+		paths, definitions = append(paths, part.parts.Paths), append(definitions, part.parts.Definitions)
+	}
+	for member, more := range map[string][]map[string]json.RawMessage{"paths": paths, "definitions": definitions} {
 		var have map[string]json.RawMessage
 		if err := json.Unmarshal(all[member], &have); err != nil {
 			return nil, fmt.Errorf("read %s of stored OpenAPI document: %w", member, err)
 		}
-		for key, value := range more {
-			if _, ok := have[key]; !ok {
-				have[key] = value
+		for _, one := range more {
+			for key, value := range one {
+				if _, ok := have[key]; !ok {
+					have[key] = value
+				}
 			}
 		}
 		data, err := json.Marshal(have)
@@ -118,12 +129,17 @@ func joinJSON(stored []byte, custom v2Parts) ([]byte, error) {
 
 // joinProtobuf relies on how protocol buffers merge: of two messages one after the other the members are joined, lists
 // appended, and the last of single values holds. So the stored document comes last.
-func (s *Server) joinProtobuf(stored []byte) ([]byte, error) {
+func (s *Server) joinProtobuf(stored []byte, aggregated []*v2Part) ([]byte, error) {
 	custom, err := s.custom("application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
 	if err != nil {
 		return nil, err
 	}
-	return append(bytes.Clone(custom.body.Bytes()), stored...), nil
+	var all []byte
+	for _, part := range slices.Backward(aggregated) {
+		all = append(all, part.protobuf...)
+	}
+	all = append(all, custom.body.Bytes()...)
+	return append(all, stored...), nil
 }
 
 // custom asks for the document of CRDs alone.

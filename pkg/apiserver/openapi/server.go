@@ -5,7 +5,8 @@
 // What is built in is described by documents made at build time and sent as they are stored, gzip'd: they cost no memory
 // but the pages of the program that are read. Documents of CRDs are published by the controllers of
 // k8s.io/apiextensions-apiserver into V2 and V3 and joined with the stored ones when asked for: /openapi/v3 by group and
-// version, so that nothing is rewritten, and /openapi/v2, one document of 4 MB, in 0.1 s once after a change.
+// version, so that nothing is rewritten, and /openapi/v2, one document of 4 MB, in 0.1 s once after a change. Those of aggregated
+// servers join them in the same way, and are read when somebody asks.
 package openapi
 
 import (
@@ -48,6 +49,8 @@ type Server struct {
 	// customV2 serves what is published into V2 alone.
 	customV2 http.Handler
 	joined   joinedV2
+	// aggregated are the servers that answer for group versions in place of this one.
+	aggregated aggregatedServers
 }
 
 // NewServer reads the index of the stored documents.
@@ -123,6 +126,9 @@ func (s *Server) v3Index(r *http.Request) (*handler3.OpenAPIV3Discovery, error) 
 	if err := json.Unmarshal(custom.body.Bytes(), index); err != nil {
 		return nil, fmt.Errorf("read the index of custom resources' documents: %w", err)
 	}
+	for path, at := range s.aggregated.paths() {
+		index.Paths[path] = at
+	}
 	for name, doc := range s.stored {
 		if path, ok := strings.CutPrefix(name, V3Prefix); ok {
 			index.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: v3URL(path, doc.hash)}
@@ -138,6 +144,10 @@ func (s *Server) serveV3(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, v3Path+"/")
 	doc, ok := s.stored[V3Prefix+path]
 	if !ok {
+		if aggregated := s.aggregated.v3Handler(path); aggregated != nil {
+			aggregated.ServeHTTP(w, r)
+			return
+		}
 		s.serveCustomV3(w, r)
 		return
 	}
