@@ -11,8 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -40,7 +38,10 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.publishDNS(ctx, client); err != nil {
 		return err
 	}
-	return s.publishAuthentication(ctx, client)
+	if err := s.publishAuthentication(ctx, client); err != nil {
+		return err
+	}
+	return s.keepAuthentication(client)
 }
 
 // rolesKnown waits until the authorizer has seen the roles of controllers and nodes, which takes a millisecond: without them,
@@ -132,23 +133,4 @@ func (s *Server) publishDNS(ctx context.Context, client kubernetes.Interface) er
 			},
 		},
 	})
-}
-
-// publishAuthentication tells aggregated API servers whose word about users to take.
-func (s *Server) publishAuthentication(ctx context.Context, client kubernetes.Interface) error {
-	want := s.frontProxies().Published()
-	want["client-ca-file"] = string(s.identities.CA.CertPEM)
-	maps := client.CoreV1().ConfigMaps(metav1.NamespaceSystem)
-	old, err := maps.Get(ctx, "extension-apiserver-authentication", metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		_, err = maps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "extension-apiserver-authentication"}, Data: want}, metav1.CreateOptions{})
-	case err == nil && !apiequality.Semantic.DeepEqual(old.Data, want):
-		old.Data = want
-		_, err = maps.Update(ctx, old, metav1.UpdateOptions{})
-	}
-	if err != nil {
-		return fmt.Errorf("publish the authorities of clients: %w", err)
-	}
-	return nil
 }

@@ -56,12 +56,6 @@ var priorities = map[schema.GroupVersion]priority{
 	{Group: "storagemigration.k8s.io", Version: "v1beta1"}:    {15800, 9},
 }
 
-// HasPriority tells whether discovery has a place for a group version that is built in.
-func HasPriority(gv schema.GroupVersion) bool {
-	_, ok := priorities[gv]
-	return ok || gv == apiregistrationv1.SchemeGroupVersion
-}
-
 // builtInService is the APIService of a group version that is built in; nil where it has none, as APIServices themselves have none.
 func builtInService(gv schema.GroupVersion) *apiregistrationv1.APIService {
 	p, ok := priorities[gv]
