@@ -8,7 +8,8 @@ import (
 	"fmt"
 	"strings"
 
-	apivalidation "k8s.io/apimachinery/pkg/util/validation"
+	metavalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"k8s.io/kube-aggregator/pkg/apis/apiregistration/v1/helper"
@@ -45,7 +46,8 @@ func ValidateAPIService(s *apiregistrationv1.APIService) field.ErrorList {
 	var l check.List
 	spec, p := &s.Spec, field.NewPath("spec")
 	required := spec.Version + "." + spec.Group
-	l.Add(check.ClusterMetadata(&s.ObjectMeta, func(name string, prefix bool) []string {
+	// Here a finalizer need not have a domain, as those of other built-in kinds must.
+	l.Add(metavalidation.ValidateObjectMeta(&s.ObjectMeta, false, func(name string, prefix bool) []string {
 		if errs := check.PathSegmentName(name, prefix); len(errs) > 0 {
 			return errs
 		}
@@ -53,14 +55,14 @@ func ValidateAPIService(s *apiregistrationv1.APIService) field.ErrorList {
 			return []string{fmt.Sprintf("must be `spec.version+\".\"+spec.group`: %q", required)}
 		}
 		return nil
-	}))
+	}, field.NewPath("metadata")))
 	if spec.Group == "" && spec.Version != "v1" {
 		l.Required(p.Child("group"), "only v1 may have an empty group and it better be legacy kube")
 	}
 	if spec.Group != "" {
-		l.Each(p.Child("group"), spec.Group, apivalidation.IsDNS1123Subdomain(spec.Group))
+		l.Each(p.Child("group"), spec.Group, validation.IsDNS1123Subdomain(spec.Group))
 	}
-	l.Each(p.Child("version"), spec.Version, apivalidation.IsDNS1035Label(spec.Version))
+	l.Each(p.Child("version"), spec.Version, validation.IsDNS1035Label(spec.Version))
 	if spec.GroupPriorityMinimum <= 0 || spec.GroupPriorityMinimum > maxGroupPriority {
 		l.Invalid(p.Child("groupPriorityMinimum"), spec.GroupPriorityMinimum, "must be positive and less than 20000")
 	}
@@ -101,7 +103,7 @@ func validateRemote(p *field.Path, spec *apiregistrationv1.APIServiceSpec) field
 	if spec.Service.Port != nil {
 		port = *spec.Service.Port
 	}
-	if errs := apivalidation.IsValidPortNum(int(port)); errs != nil {
+	if errs := validation.IsValidPortNum(int(port)); errs != nil {
 		l.Invalid(service.Child("port"), port, "port is not valid: "+strings.Join(errs, ", "))
 	}
 	if spec.InsecureSkipTLSVerify && len(spec.CABundle) > 0 {
@@ -112,12 +114,12 @@ func validateRemote(p *field.Path, spec *apiregistrationv1.APIServiceSpec) field
 
 // ValidateAPIServiceUpdate checks an update of an APIService.
 func ValidateAPIServiceUpdate(s, before *apiregistrationv1.APIService) field.ErrorList {
-	return append(check.MetadataUpdate(&s.ObjectMeta, &before.ObjectMeta), ValidateAPIService(s)...)
+	return append(metavalidation.ValidateObjectMetaUpdate(&s.ObjectMeta, &before.ObjectMeta, field.NewPath("metadata")), ValidateAPIService(s)...)
 }
 
 // ValidateAPIServiceStatusUpdate checks what is said of an APIService's availability.
 func ValidateAPIServiceStatusUpdate(s, before *apiregistrationv1.APIService) field.ErrorList {
-	errs := check.MetadataUpdate(&s.ObjectMeta, &before.ObjectMeta)
+	errs := metavalidation.ValidateObjectMetaUpdate(&s.ObjectMeta, &before.ObjectMeta, field.NewPath("metadata"))
 	for i, c := range s.Status.Conditions {
 		errs = append(errs, check.OneOf(field.NewPath("status", "conditions").Index(i).Child("status"), c.Status,
 			apiregistrationv1.ConditionTrue, apiregistrationv1.ConditionFalse, apiregistrationv1.ConditionUnknown)...)

@@ -36,6 +36,7 @@ func TestAPIService(t *testing.T) {
 		apitest.Case{Name: "remote"},
 		apitest.Case{Name: "local", Change: `spec: {service: null, insecureSkipTLSVerify: false}`},
 		apitest.Case{Name: "legacy", Change: `{metadata: {name: v1.}, spec: {group: "", version: v1}}`},
+		apitest.Case{Name: "finalizer without a domain", Change: `metadata: {finalizers: [mine]}`},
 		apitest.Case{Name: "another name", Change: `metadata: {name: metrics}`,
 			Want: `metadata.name: Invalid value: "metrics": must be ` + "`spec.version+\".\"+spec.group`" + `: "v1beta1.metrics.k8s.io"`},
 		apitest.Case{Name: "no group", Change: `{metadata: {name: v1beta1.}, spec: {group: ""}}`,

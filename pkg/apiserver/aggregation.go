@@ -27,7 +27,10 @@ type Aggregation struct {
 
 // newAggregator returns what passes requests on to other servers, in front of main.
 func newAggregator(main *genericapiserver.Config, c Config, custom *apiextensions.CustomResourceDefinitions, documents *openapi.Server) (*aggregation.Aggregator, error) {
-	client, err := apiregistrationclient.NewForConfig(c.Loopback.Config(privileged))
+	// What the server says of an APIService is managed by whom clients of kube-apiserver know as that.
+	self := c.Loopback.Config(privileged)
+	self.UserAgent = "kube-apiserver"
+	client, err := apiregistrationclient.NewForConfig(self)
 	if err != nil {
 		return nil, fmt.Errorf("make a client of APIServices: %w", err)
 	}
