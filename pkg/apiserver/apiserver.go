@@ -79,6 +79,7 @@ type Config struct {
 type Server struct {
 	generic  *genericapiserver.GenericAPIServer
 	custom   *apiextensions.CustomResourceDefinitions
+	others   *aggregation.Aggregator
 	loopback *Loopback
 	listener *trackingListener
 	requests *requests
@@ -133,7 +134,7 @@ func New(c Config) (*Server, error) {
 		}
 	}
 	c.Loopback.SetHandler(server.Handler)
-	s.generic, s.custom = server, custom
+	s.generic, s.custom, s.others = server, custom, others
 	return s, nil
 }
 
@@ -221,7 +222,10 @@ func (s *Server) Start(ctx context.Context) error {
 		// The machinery ends the process when a hook is interrupted that follows the start, so these are given their time.
 		err = errors.Join(err, s.waitReady(stop), s.Stop(stop))
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.others.Register(run)
 }
 
 // readDefinitions reads the definitions of custom resources that are stored. The server's hooks would do so as well, but look only

@@ -103,9 +103,6 @@ func (a *Aggregator) Start(ctx context.Context) error {
 		return err
 	}
 	context.AfterFunc(ctx, a.closeIdle)
-	if err := a.register(ctx); err != nil {
-		return err
-	}
 	select {
 	case <-followed.HasSyncedChecker().Done():
 	case <-ctx.Done():

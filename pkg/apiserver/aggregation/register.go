@@ -72,9 +72,10 @@ func localService(gv schema.GroupVersion, p priority) *apiregistrationv1.APIServ
 	}
 }
 
-// register keeps APIServices for what this server serves itself: once for what is built in, so that people may change them, and all
-// the time for custom resources. It returns at once; nothing is written where all is as it should be.
-func (a *Aggregator) register(ctx context.Context) error {
+// Register keeps APIServices for what this server serves itself, until ctx ends: once for what is built in, so that people may change
+// them, and all the time for custom resources. It returns at once; nothing is written where all is as it should be. Discovery does not
+// wait for it, so a server need not either before it is ready.
+func (a *Aggregator) Register(ctx context.Context) error {
 	keeper := autoregister.NewAutoRegisterController(plain{a.config.APIServices}, a.config.Client)
 	for _, s := range a.builtIn {
 		keeper.AddAPIServiceToSyncOnStart(s)
