@@ -103,12 +103,11 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	others, err := newAggregator(main, c, custom, documents)
-	if err != nil {
+	if s.others, err = newAggregator(main, c, custom, documents); err != nil {
 		return nil, err
 	}
 	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(others.Wrap(handler), config.LongRunningFunc), config)
+		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(s.others.Wrap(handler), config.LongRunningFunc), config)
 	}
 	// The informers are not handed on: readiness would depend on those that controllers start at any time later.
 	server, err := main.Complete(nil).New("hivemind-apiserver", custom.GenericAPIServer)
@@ -116,10 +115,10 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("build the API server: %w", err)
 	}
 	c.Serve.Authorizer, c.Serve.Rules, c.Serve.Audiences = main.Authorization.Authorizer, c.Rules, c.Audiences
-	if err := installGroups(server, main, c, others); err != nil {
+	if err := installGroups(server, main, c, s.others); err != nil {
 		return nil, err
 	}
-	if err := server.AddPostStartHook("aggregate-servers", func(ctx genericapiserver.PostStartHookContext) error { return others.Start(ctx) }); err != nil {
+	if err := server.AddPostStartHook("aggregate-servers", func(ctx genericapiserver.PostStartHookContext) error { return s.others.Start(ctx) }); err != nil {
 		return nil, err
 	}
 	documents.Install(server.Handler.NonGoRestfulMux)
@@ -134,7 +133,7 @@ func New(c Config) (*Server, error) {
 		}
 	}
 	c.Loopback.SetHandler(server.Handler)
-	s.generic, s.custom, s.others = server, custom, others
+	s.generic, s.custom = server, custom
 	return s, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	utilproxy "k8s.io/apimachinery/pkg/util/proxy"
 	endpointmetrics "k8s.io/apiserver/pkg/endpoints/metrics"
 	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/util/flowcontrol"
 	proxyrequest "k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/transport"
@@ -89,6 +90,7 @@ func (p *proxy) pass(t *target, w http.ResponseWriter, r *http.Request) {
 		// An upgraded connection is dialled without the round tripper, which would put these in.
 		transport.SetAuthProxyHeaders(onward, who.GetName(), who.GetUID(), who.GetGroups(), who.GetExtra())
 	}
+	flowcontrol.RequestDelegated(r.Context())
 	named := transport.NewAuthProxyRoundTripper(who.GetName(), who.GetUID(), who.GetGroups(), who.GetExtra(), t.transport)
 	utilproxy.NewUpgradeAwareHandler(location, named, true, upgrade, responder{}).ServeHTTP(w, onward)
 }
