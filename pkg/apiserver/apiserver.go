@@ -118,6 +118,7 @@ func New(c Config) (*Server, error) {
 	if err := installGroups(server, main, c, s.others); err != nil {
 		return nil, err
 	}
+	s.others.Install(server.Handler.NonGoRestfulMux, custom.GenericAPIServer.UnprotectedHandler())
 	if err := server.AddPostStartHook("aggregate-servers", func(ctx genericapiserver.PostStartHookContext) error { return s.others.Start(ctx) }); err != nil {
 		return nil, err
 	}
@@ -181,7 +182,7 @@ func storedAs(resource schema.GroupResource) string {
 	return resource.String()
 }
 
-// installGroups serves every group of the table, and the list of groups. It differs from the machinery's own InstallAPIGroups in that the
+// installGroups serves every group of the table. It differs from the machinery's own InstallAPIGroups in that the
 // schema for server-side apply is not built before somebody needs it.
 func installGroups(server *genericapiserver.GenericAPIServer, config *genericapiserver.Config, c Config, others *aggregation.Aggregator) error {
 	versions := map[string][]schema.GroupVersion{}
@@ -200,7 +201,6 @@ func installGroups(server *genericapiserver.GenericAPIServer, config *genericapi
 		publishGroup(server, config, name, versions[name])
 	}
 	others.AddBuiltIn(apiextensionsv1.SchemeGroupVersion)
-	server.Handler.NonGoRestfulMux.Handle(genericapiserver.APIGroupPrefix, others.Groups())
 	return nil
 }
 

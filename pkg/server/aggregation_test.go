@@ -57,6 +57,15 @@ func (c *cluster) get(t *testing.T, path string, change func(*rest.Config)) (cod
 	return answer.StatusCode, string(data)
 }
 
+// lists waits until a path is, or is not, among those that the server tells of.
+func (c *cluster) lists(t *testing.T, path string, want bool) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%s to be listed, %t", path, want), func() (bool, error) {
+		code, body := c.get(t, "/", nil)
+		return code == http.StatusOK && strings.Contains(body, `"`+path+`"`) == want, fmt.Errorf("%d %s", code, body)
+	})
+}
+
 // What this server serves itself has APIServices that say so, and whoever changes one has it changed.
 func TestAPIServicesOfThisServer(t *testing.T) {
 	c := newCluster(t)
@@ -97,6 +106,11 @@ func TestAPIServicesOfThisServer(t *testing.T) {
 		s, err := services.Get(t.Context(), "v1.example.com", metav1.GetOptions{})
 		return err == nil && s.Labels["kube-aggregator.kubernetes.io/automanaged"] == "true" && s.Spec.GroupPriorityMinimum == 1000 && s.Spec.VersionPriority == 100, err
 	})
+	c.lists(t, "/apis/example.com/v1", true)
+	eventually(t, "custom resources to be described", func() (bool, error) {
+		code, body := c.get(t, "/apis/example.com/v1", nil)
+		return code == http.StatusOK && strings.Contains(body, `"things"`), fmt.Errorf("%d %s", code, body)
+	})
 	if err := definitions.Delete(t.Context(), definition.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +122,7 @@ func TestAPIServicesOfThisServer(t *testing.T) {
 		code, _ := c.get(t, "/apis/example.com", nil)
 		return code == http.StatusNotFound, fmt.Errorf("%d", code)
 	})
+	c.lists(t, "/apis/example.com/v1", false)
 }
 
 // Requests for a group and version whose APIService names a service go there, in the name of whoever sent them.
@@ -170,6 +185,7 @@ func TestAggregatedServer(t *testing.T) {
 			})
 		}
 	})
+	t.Run("paths", func(t *testing.T) { c.lists(t, toysPath, true) })
 	t.Run("openapi", func(t *testing.T) {
 		code, body := c.get(t, "/openapi/v3", nil)
 		if !strings.Contains(body, `"/openapi/v3`+toysPath+`?hash=toys"`) || strings.Contains(body, "/openapi/v3/apis?hash=toys") {
@@ -226,6 +242,7 @@ func TestAggregatedServer(t *testing.T) {
 		all, _ := c.get(t, "/apis/"+toysGroup, nil)
 		return code == http.StatusNotFound && all == http.StatusNotFound, fmt.Errorf("%d, %d", code, all)
 	})
+	c.lists(t, toysPath, false)
 	if _, body := c.get(t, "/openapi/v3", nil); strings.Contains(body, toysGroup) {
 		t.Error("OpenAPI still tells of a server that has gone")
 	}

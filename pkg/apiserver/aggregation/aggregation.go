@@ -73,6 +73,11 @@ type Aggregator struct {
 	builtIn    map[string]*apiregistrationv1.APIService
 	registered atomic.Bool
 
+	// mux lists the paths of what is not built in, which are listed by group and version; custom answers there unless another server does.
+	mux    Mux
+	custom http.Handler
+	listed map[string]sets.Set[string]
+
 	// remote are the controllers of aggregated servers, once there is one, or one whose APIService names no service any more.
 	late   sync.Once
 	remote *remote
@@ -81,7 +86,10 @@ type Aggregator struct {
 // New returns an aggregator, which knows of no other server before Run.
 func New(c Config) *Aggregator {
 	c.Discovery.SetGroupVersionPriority(metav1.GroupVersion(apiregistrationv1.SchemeGroupVersion), ownGroupPriority, 0)
-	return &Aggregator{config: c, lister: listers.NewAPIServiceLister(c.APIServices.GetIndexer()), builtIn: map[string]*apiregistrationv1.APIService{}}
+	return &Aggregator{
+		config: c, lister: listers.NewAPIServiceLister(c.APIServices.GetIndexer()),
+		builtIn: map[string]*apiregistrationv1.APIService{}, listed: map[string]sets.Set[string]{},
+	}
 }
 
 // AddBuiltIn says that this server serves a group version itself. It is called before Start.
@@ -166,6 +174,7 @@ func (a *Aggregator) changed(ctx context.Context, obj any) {
 		return
 	}
 	a.noteRegistered()
+	a.list(s)
 	if s.Spec.Service != nil || !helper.IsAPIServiceConditionTrue(s, apiregistrationv1.Available) {
 		a.late.Do(func() { a.remote = newRemote(ctx, a.config) })
 	}
@@ -195,6 +204,7 @@ func (a *Aggregator) deleted(obj any) {
 		obj = tombstone.Obj
 	}
 	if s, ok := obj.(*apiregistrationv1.APIService); ok {
+		a.unlist(s)
 		a.drop(s.Name, groupVersion(s))
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	"k8s.io/apiserver/pkg/endpoints/handlers/negotiation"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
@@ -17,10 +18,45 @@ import (
 	"k8s.io/kube-aggregator/pkg/apis/apiregistration/v1/helper"
 )
 
-// Groups answers at /apis: which groups there are, in the order of their priorities, or all that is served to clients that ask for
-// aggregated discovery.
-func (a *Aggregator) Groups() http.Handler {
-	return aggregated.WrapAggregatedDiscoveryToHandler(http.HandlerFunc(a.serveGroups), a.config.Discovery, nil)
+// Mux is what handlers are installed into, such as mux.PathRecorderMux of k8s.io/apiserver, which lists their paths at /.
+type Mux interface {
+	Handle(path string, handler http.Handler)
+	Unregister(path string)
+}
+
+// Install answers at /apis: which groups there are, in the order of their priorities, or all that is served to clients that ask for
+// aggregated discovery. Paths of group versions that are not built in are installed as they come and go; custom answers at those of
+// custom resources. It is called before Start.
+func (a *Aggregator) Install(mux Mux, custom http.Handler) {
+	a.mux, a.custom = mux, custom
+	mux.Handle("/apis", aggregated.WrapAggregatedDiscoveryToHandler(http.HandlerFunc(a.serveGroups), a.config.Discovery, nil))
+}
+
+// list and unlist keep the paths of what is not built in; the informer's events call them, one after the other.
+
+func (a *Aggregator) list(s *apiregistrationv1.APIService) {
+	gv := groupVersion(s)
+	if a.builtIn[s.Name] != nil || a.listed[gv.Group].Has(gv.Version) {
+		return
+	}
+	if a.listed[gv.Group] == nil {
+		a.listed[gv.Group] = sets.New[string]()
+		a.mux.Handle("/apis/"+gv.Group, a.custom)
+	}
+	a.listed[gv.Group].Insert(gv.Version)
+	a.mux.Handle("/apis/"+gv.String(), a.custom)
+}
+
+func (a *Aggregator) unlist(s *apiregistrationv1.APIService) {
+	gv := groupVersion(s)
+	if !a.listed[gv.Group].Has(gv.Version) {
+		return
+	}
+	a.mux.Unregister("/apis/" + gv.String())
+	if a.listed[gv.Group].Delete(gv.Version).Len() == 0 {
+		delete(a.listed, gv.Group)
+		a.mux.Unregister("/apis/" + gv.Group)
+	}
 }
 
 func (a *Aggregator) serveGroups(w http.ResponseWriter, r *http.Request) {
