@@ -83,7 +83,7 @@ type Aggregator struct {
 	remote *remote
 }
 
-// New returns an aggregator, which knows of no other server before Run.
+// New returns an aggregator, which knows of no other server before Start.
 func New(c Config) *Aggregator {
 	c.Discovery.SetGroupVersionPriority(metav1.GroupVersion(apiregistrationv1.SchemeGroupVersion), ownGroupPriority, 0)
 	return &Aggregator{
