@@ -25,6 +25,7 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/persistentvolume"
 	"github.com/hivemind-project/hivemind/controllers/podgc"
 	"github.com/hivemind-project/hivemind/controllers/replicaset"
+	"github.com/hivemind-project/hivemind/controllers/resourceclaim"
 	"github.com/hivemind-project/hivemind/controllers/resourcequota"
 	"github.com/hivemind-project/hivemind/controllers/rootca"
 	"github.com/hivemind-project/hivemind/controllers/serviceaccount"
@@ -109,6 +110,10 @@ func All() []Entry {
 				return nil, err
 			}
 			return resourcequota.New(client, metadata, d.Informers)
+		}),
+		entry("resourceclaim-controller", "resource-claim-controller", 2, func(d Deps, client kubernetes.Interface) (*resourceclaim.Controller, error) {
+			devices := d.Informers.Resource().V1()
+			return resourceclaim.New(client, d.Informers.Core().V1().Pods(), devices.ResourceClaims(), devices.ResourceClaimTemplates(), d.recorder("resource_claim"))
 		}),
 		entry("certificatesigningrequest-controller", "certificate-controller", 1, func(d Deps, client kubernetes.Interface) (*certificates.Controller, error) {
 			return certificates.New(client, d.Informers.Certificates().V1().CertificateSigningRequests(), d.Authority)

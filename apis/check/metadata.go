@@ -33,6 +33,16 @@ func ClusterMetadata(meta *metav1.ObjectMeta, name NameFunc) field.ErrorList {
 	return metadata(meta, false, name)
 }
 
+// ClusterMetadataLongName is ClusterMetadata for kinds whose name is an RFC 1123 subdomain by the newer rule, which looks at
+// the name that an object gets in the end and not at its generateName.
+func ClusterMetadataLongName(meta *metav1.ObjectMeta) field.ErrorList {
+	p := field.NewPath("metadata")
+	errs := validation.ValidateObjectMetaWithOpts(meta, false, func(p *field.Path, name string) field.ErrorList {
+		return each(p, name, content.IsDNS1123Subdomain(name))
+	}, p)
+	return append(errs, finalizers(meta, p)...)
+}
+
 func metadata(meta *metav1.ObjectMeta, namespaced bool, name NameFunc) field.ErrorList {
 	p := field.NewPath("metadata")
 	errs := validation.ValidateObjectMeta(meta, namespaced, name, p)

@@ -146,6 +146,21 @@ func TestValidate(t *testing.T) {
 		"resolver with a port":      {func(c *Config) { c.Network.UpstreamResolvers = []string{"1.1.1.1:53", "2001:db8::1"} }, ""},
 		"resolver is a name":        {func(c *Config) { c.Network.UpstreamResolvers = []string{"dns.example"} }, "network.upstreamResolvers[0]"},
 		"tiny quota":                {func(c *Config) { c.Storage.QuotaBytes = 1 << 20 }, "storage.quotaBytes"},
+		"encrypted custom objects":  {func(c *Config) { c.Encryption.Resources = []string{"secrets", "widgets.example.com"} }, ""},
+		"no encryption":             {func(c *Config) { c.Encryption.Resources = []string{"none"} }, ""},
+		"no encryption, and some":   {func(c *Config) { c.Encryption.Resources = []string{"none", "secrets"} }, "encryption.resources[0]: Invalid value: \"none\": must be the only one"},
+		"encrypted by kind":         {func(c *Config) { c.Encryption.Resources = []string{"secret"} }, "did you mean secrets?"},
+		"everything encrypted":      {func(c *Config) { c.Encryption.Resources = []string{"*.*"} }, "encryption.resources[0]"},
+		"encrypted by version":      {func(c *Config) { c.Encryption.Resources = []string{"secrets/v1"} }, "without a version"},
+		"encrypted in capitals":     {func(c *Config) { c.Encryption.Resources = []string{"Widgets.example.com"} }, "lower case"},
+		"events of another name":    {func(c *Config) { c.Encryption.Resources = []string{"events.events.k8s.io"} }, "must be events"},
+		"audit log without policy":  {func(c *Config) { c.Audit.LogPath = "/a" }, "audit.policyFile: Required value"},
+		"audit":                     {auditWith(func(*Audit) {}), ""},
+		"audit to standard output":  {auditWith(func(a *Audit) { a.LogPath = "-" }), ""},
+		"relative policy":           {auditWith(func(a *Audit) { a.PolicyFile = "policy.yaml" }), "audit.policyFile"},
+		"relative audit log":        {auditWith(func(a *Audit) { a.LogPath = "audit.log" }), "audit.logPath"},
+		"less than no backups":      {auditWith(func(a *Audit) { a.LogMaxBackup = new(-1) }), "audit.logMaxBackup: Invalid value: -1"},
+		"unknown audit format":      {auditWith(func(a *Audit) { a.LogFormat = "xml" }), "audit.logFormat: Unsupported value"},
 		"unknown level":             {func(c *Config) { c.Log.Level = "loud" }, "log.level"},
 		"unknown format":            {func(c *Config) { c.Log.Format = "xml" }, "log.format"},
 	} {
@@ -164,6 +179,36 @@ func TestValidate(t *testing.T) {
 				t.Errorf("errors %v, want one with %q", errs, c.want)
 			}
 		})
+	}
+}
+
+// auditWith switches auditing on, with defaults but for what change does.
+func auditWith(change func(*Audit)) func(*Config) {
+	return func(c *Config) {
+		c.Audit.PolicyFile = "/etc/policy.yaml"
+		SetDefaults(c)
+		change(&c.Audit)
+	}
+}
+
+func TestAuditFlagsAreKubernetes(t *testing.T) {
+	for key, flag := range map[string]string{
+		"policyFile": "audit-policy-file", "logPath": "audit-log-path", "logMaxAge": "audit-log-maxage", "logMaxBackup": "audit-log-maxbackup",
+		"logMaxSize": "audit-log-maxsize", "logFormat": "audit-log-format",
+	} {
+		if f, err := Lookup("audit." + key); err != nil || f.Flag != flag {
+			t.Errorf("audit.%s is --%s, %v; want --%s", key, f.Flag, err, flag)
+		}
+	}
+	c := &Config{}
+	SetDefaults(c)
+	if c.Audit != (Audit{}) {
+		t.Errorf("without a policy: %+v", c.Audit)
+	}
+	c = &Config{DataDir: "/d", Audit: Audit{PolicyFile: "/p", LogMaxSize: new(0)}}
+	SetDefaults(c)
+	if a := c.Audit; a.LogPath != "/d/logs/audit.log" || *a.LogMaxAge != 30 || *a.LogMaxBackup != 10 || *a.LogMaxSize != 0 || a.LogFormat != "json" {
+		t.Errorf("defaults %+v, sizes %d %d %d", a, *a.LogMaxAge, *a.LogMaxBackup, *a.LogMaxSize)
 	}
 }
 

@@ -9,6 +9,9 @@ const (
 	DefaultDataDir    = "/var/lib/hivemind"
 	RuntimeContainerd = "containerd"
 	RuntimeSimulated  = "simulated"
+
+	AuditFormatJSON   = "json"
+	AuditFormatLegacy = "legacy"
 )
 
 // SetDefaults fills what is not set, but for what only the machine knows (Node.Name, Node.IP, Network.MTU and
@@ -33,6 +36,12 @@ func SetDefaults(c *Config) {
 	setDefault(&c.Network.ClusterDomain, "cluster.local")
 	setDefault(&c.Network.NodePortRange, "30000-32767")
 	setDefault(&c.Storage.QuotaBytes, 8<<30)
+	if len(c.Encryption.Resources) == 0 {
+		c.Encryption.Resources = []string{"secrets"}
+	}
+	if c.Audit.PolicyFile != "" {
+		setAuditDefaults(c)
+	}
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Format, "text")
 }
@@ -45,6 +54,15 @@ func setSimulatedDefaults(c *Config) {
 	setDefault(&c.Network.PodCIDR, "10.64.0.0/10")
 	setDefault(&c.Simulated.CPU, "32")
 	setDefault(&c.Simulated.Memory, "256Gi")
+}
+
+// setAuditDefaults bounds what audit logs take to about a gigabyte, where kube-apiserver keeps all.
+func setAuditDefaults(c *Config) {
+	setDefault(&c.Audit.LogPath, c.Path("logs", "audit.log"))
+	for field, value := range map[**int]int{&c.Audit.LogMaxAge: 30, &c.Audit.LogMaxBackup: 10, &c.Audit.LogMaxSize: 100} {
+		setDefault(field, &value)
+	}
+	setDefault(&c.Audit.LogFormat, AuditFormatJSON)
 }
 
 func setDefault[T comparable](field *T, value T) {

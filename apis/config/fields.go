@@ -107,6 +107,20 @@ func usage(key string) string {
 		return "size of the storage at which writes are refused, in bytes"
 	case "storage.unsafeNoFsync":
 		return "do not wait for the disk: faster, and loses data in a power cut"
+	case "encryption.resources":
+		return "resources that are encrypted in the storage, as resource or resource.group; none switches encryption off (default secrets)"
+	case "audit.policyFile":
+		return "audit policy, which switches the audit log on (default none)"
+	case "audit.logPath":
+		return "file for audit events, or - for standard output (default logs/audit.log in the data directory)"
+	case "audit.logMaxAge":
+		return "days for which an audit log that was rotated is kept; 0 for ever (default 30)"
+	case "audit.logMaxBackup":
+		return "audit logs that were rotated and are kept; 0 for all (default 10)"
+	case "audit.logMaxSize":
+		return "size of the audit log at which it is rotated, in MB; 0 for never (default 100)"
+	case "audit.logFormat":
+		return "format of audit events: json or legacy (default json)"
 	case "log.level":
 		return "debug, info, warn or error"
 	case "log.format":

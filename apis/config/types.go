@@ -27,6 +27,8 @@ type Config struct {
 	// Registries are image registries that are reached in another way than by HTTPS at their own names.
 	Registries []Registry `json:"registries,omitempty" flag:"registry-mirror"`
 	Storage    Storage    `json:"storage,omitempty"`
+	Encryption Encryption `json:"encryption,omitempty"`
+	Audit      Audit      `json:"audit,omitempty"`
 	Log        Log        `json:"log,omitempty"`
 }
 
@@ -80,6 +82,40 @@ type Storage struct {
 	QuotaBytes int64 `json:"quotaBytes,omitempty"`
 	// UnsafeNoFsync trades crash safety for speed; for throw-away clusters in tests alone.
 	UnsafeNoFsync bool `json:"unsafeNoFsync,omitempty"`
+}
+
+// Encryption is what the storage keeps encrypted.
+type Encryption struct {
+	// Resources whose objects are encrypted, each as resource, or as resource.group: secrets, widgets.example.com. None, as
+	// the only one, switches encryption off. Default secrets.
+	Resources []string `json:"resources,omitempty"`
+}
+
+// None, as the only one of Encryption.Resources, is for no resource at all.
+const None = "none"
+
+// Encrypted lists the resources whose objects are encrypted.
+func (e *Encryption) Encrypted() []string {
+	if len(e.Resources) == 1 && e.Resources[0] == None {
+		return nil
+	}
+	return e.Resources
+}
+
+// Audit is the log of requests to the API. It is off unless there is a policy. The names are those of kube-apiserver's flags.
+type Audit struct {
+	// PolicyFile says which requests are logged, and how much of them: an audit.k8s.io/v1 Policy. Default none.
+	PolicyFile string `json:"policyFile,omitempty"`
+	// LogPath is the file that events are written to, a line each; - is for standard output. Default logs/audit.log in the data directory.
+	LogPath string `json:"logPath,omitempty"`
+	// LogMaxAge is for how many days a file that was rotated is kept; 0 for ever. Default 30.
+	LogMaxAge *int `json:"logMaxAge,omitempty" flag:"audit-log-maxage"`
+	// LogMaxBackup is how many files that were rotated are kept; 0 for all. Default 10.
+	LogMaxBackup *int `json:"logMaxBackup,omitempty" flag:"audit-log-maxbackup"`
+	// LogMaxSize is the size in MB at which the file is rotated; 0 for never. Default 100.
+	LogMaxSize *int `json:"logMaxSize,omitempty" flag:"audit-log-maxsize"`
+	// LogFormat is json or legacy. Default json.
+	LogFormat string `json:"logFormat,omitempty"`
 }
 
 // Log is what hivemindd writes to its log.

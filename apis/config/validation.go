@@ -41,6 +41,8 @@ func Validate(c *Config) field.ErrorList {
 	if c.Storage.QuotaBytes < minQuotaBytes {
 		errs = append(errs, field.Invalid(field.NewPath("storage", "quotaBytes"), c.Storage.QuotaBytes, "must be 67108864 (64 MiB) or more"))
 	}
+	errs = append(errs, validateEncryption(&c.Encryption, field.NewPath("encryption"))...)
+	errs = append(errs, validateAudit(&c.Audit, field.NewPath("audit"))...)
 	errs = append(errs, oneOf(field.NewPath("log", "level"), c.Log.Level, "debug", "info", "warn", "error")...)
 	errs = append(errs, oneOf(field.NewPath("log", "format"), c.Log.Format, "text", "json")...)
 	return errs

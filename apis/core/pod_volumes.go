@@ -165,19 +165,26 @@ func validateEphemeralVolume(p *field.Path, ephemeral *corev1.EphemeralVolumeSou
 		l.Required(p, "")
 		return l.Errors()
 	}
-	meta := p.Child("metadata")
-	l.Add(check.Annotations(meta.Child("annotations"), template.Annotations))
-	l.Add(check.Labels(meta.Child("labels"), template.Labels))
-	rest := template.ObjectMeta
+	l.Add(ValidateTemplateMetadata(p.Child("metadata"), &template.ObjectMeta))
+	l.Add(ValidatePersistentVolumeClaimSpec(p.Child("spec"), &template.Spec))
+	return l.Errors()
+}
+
+// ValidateTemplateMetadata checks the metadata of a template of objects that a controller makes: it has labels and
+// annotations, and nothing else.
+func ValidateTemplateMetadata(p *field.Path, meta *metav1.ObjectMeta) field.ErrorList {
+	var l check.List
+	l.Add(check.Annotations(p.Child("annotations"), meta.Annotations))
+	l.Add(check.Labels(p.Child("labels"), meta.Labels))
+	rest := *meta
 	rest.Annotations, rest.Labels = nil, nil
 	v := reflect.ValueOf(rest)
 	for i := range v.NumField() {
 		if !v.Field(i).IsZero() {
 			name := v.Type().Field(i).Name
-			l.Forbidden(meta.Child(strings.ToLower(name[:1])+name[1:]), "cannot be set")
+			l.Forbidden(p.Child(strings.ToLower(name[:1])+name[1:]), "cannot be set")
 		}
 	}
-	l.Add(ValidatePersistentVolumeClaimSpec(p.Child("spec"), &template.Spec))
 	return l.Errors()
 }
 

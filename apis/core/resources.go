@@ -87,8 +87,8 @@ func isNative(name corev1.ResourceName) bool {
 	return !strings.Contains(string(name), "/") || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
 }
 
-// isExtended tells whether the resource is a device plugin's or an operator's.
-func isExtended(name corev1.ResourceName) bool {
+// IsExtendedResource tells whether the resource is a device plugin's or an operator's.
+func IsExtendedResource(name corev1.ResourceName) bool {
 	if isNative(name) || strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix) {
 		return false
 	}
@@ -142,7 +142,7 @@ func ValidateContainerResourceName(p *field.Path, name corev1.ResourceName) fiel
 		if !isContainerResource(name) {
 			l.Invalid(p, name, "must be a standard resource for containers")
 		}
-	case !isNative(name) && !isExtended(name):
+	case !isNative(name) && !IsExtendedResource(name):
 		l.Invalid(p, name, "doesn't follow extended resource name standard")
 	}
 	return l.Errors()
@@ -162,7 +162,7 @@ func validatePodResourceName(p *field.Path, name corev1.ResourceName) field.Erro
 func validateQuantity(p *field.Path, name corev1.ResourceName, quantity resource.Quantity) field.ErrorList {
 	var l check.List
 	l.Add(check.NonNegativeQuantity(p, quantity))
-	if (isCounted(name) || isExtended(name)) && quantity.MilliValue()%1000 != 0 {
+	if (isCounted(name) || IsExtendedResource(name)) && quantity.MilliValue()%1000 != 0 {
 		l.Invalid(p, quantity, "must be an integer")
 	}
 	return l.Errors()

@@ -145,7 +145,7 @@ func newRootCommand(con *console) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("cluster", newUpCommand(con), newDownCommand(con), newResetCommand(con), newStatusCommand(con), newLogsCommand(con))
+	add("cluster", newUpCommand(con), newDownCommand(con), newResetCommand(con), newStatusCommand(con), newLogsCommand(con), newSecretsEncryptCommand(con))
 	add("use", newToolCommand(con, "kubectl"), newToolCommand(con, "helm"), newKubeconfigCommand(con))
 	add("more", newDoctorCommand(con), newConfigCommand(con), newVersionCommand(con))
 	root.SetHelpCommandGroupID("more")

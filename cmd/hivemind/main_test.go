@@ -24,6 +24,10 @@ func TestExitCodesAndWhatToDoNext(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(foreign, "thesis.tex"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	policy := filepath.Join(foreign, "policy.yaml")
+	if err := os.WriteFile(policy, []byte("rules: [{level: All}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		args    []string
 		environ []string
@@ -42,6 +46,10 @@ func TestExitCodesAndWhatToDoNext(t *testing.T) {
 		"down of nothing":             {args: []string{"down", "--data-dir", data}, code: exitOK},
 		"logs of nothing":             {args: []string{"logs", "--data-dir", data}, code: exitFailure, want: "hivemind up -d"},
 		"kubeconfig of nothing":       {args: []string{"kubeconfig", "--data-dir", data}, code: exitFailure, want: "hivemind up -d"},
+		"encryption of nothing":       {args: []string{"secrets-encrypt", "status", "--data-dir", data}, code: exitNotRunning, want: "hivemind up -d --data-dir " + data},
+		"rotation of nothing":         {args: []string{"secrets-encrypt", "rotate", "--data-dir", data}, code: exitNotRunning, want: "does not run"},
+		"audit without a policy":      {args: []string{"up", "--audit-log-path", "/a", "--data-dir", data}, code: exitUsage, want: "audit.policyFile: Required value"},
+		"broken audit policy":         {args: []string{"up", "--audit-policy-file", policy, "--data-dir", data}, code: exitUsage, want: policy + `: rules[0].level: Unsupported value: "All"`},
 		"reset with nobody to ask":    {args: []string{"reset", "--data-dir", data}, code: exitUsage, want: "reset --yes"},
 		"reset of somebody's":         {args: []string{"reset", "--yes", "--data-dir", foreign}, code: exitFailure, want: "does not look like a data directory"},
 		"kubectl, which is not there": {args: []string{"--data-dir", data, "kubectl", "get", "pods", "-o", "wide"}, code: exitFailure, want: "make build"},

@@ -99,7 +99,7 @@ func refuseForeign(dir string) error {
 	if err != nil {
 		return err
 	}
-	known := map[string]bool{"bin": true, "etcd": true, "pki": true, "kubelet": true, "containerd": true, "cni": true, "volumes": true,
+	known := map[string]bool{"bin": true, "etcd": true, "encryption": true, "pki": true, "kubelet": true, "containerd": true, "cni": true, "volumes": true,
 		"logs": true, "run": true, "version": true, "config.yaml": true}
 	for _, e := range entries {
 		if known[e.Name()] {

@@ -21,7 +21,7 @@ func components(cfg *apiconfig.Config, opts options, failed func(error)) ([]comp
 	if !slices.Contains(cfg.Roles, apiconfig.RoleServer) {
 		return nil, errors.New("roles: an agent alone has no server to join; add the role server")
 	}
-	s := server.New(cfg, server.Options{Failed: failed})
+	s := server.New(cfg, server.Options{Failed: failed, Version: version})
 	parts := s.Components()
 	if !slices.Contains(cfg.Roles, apiconfig.RoleAgent) {
 		return parts, nil

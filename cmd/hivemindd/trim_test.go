@@ -38,7 +38,7 @@ Anonymous:             0 kB
 
 func TestTrimmedProcessGoesOn(t *testing.T) {
 	for range 3 {
-		if err := trim(); err != nil {
+		if err := dropFilePages(); err != nil {
 			t.Fatal(err)
 		}
 		// Code and constants that were let go are there again when used.

@@ -39,6 +39,7 @@ import (
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/aggregation"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
+	"github.com/hivemind-project/hivemind/pkg/audit"
 	"github.com/hivemind-project/hivemind/pkg/registry"
 )
 
@@ -61,6 +62,8 @@ type Config struct {
 	Rules         authorizer.RuleResolver
 	// Admission decides on writes, in order.
 	Admission []admission.Interface
+	// Audit logs requests, where there is a policy.
+	Audit audit.Log
 	// Webhooks is how this server reaches those of custom resources, and by what services servers are found that take part in
 	// the API; Aggregation is what else the latter need.
 	Webhooks    Webhooks
@@ -83,13 +86,14 @@ type Server struct {
 	loopback *Loopback
 	listener *trackingListener
 	requests *requests
+	complete chan struct{} // closed when all paths are known
 	done     chan error
 	cancel   context.CancelFunc
 }
 
 // New builds the server; nothing runs yet.
 func New(c Config) (*Server, error) {
-	s := &Server{loopback: c.Loopback, listener: trackConnections(c.Listener), requests: newRequests(), done: make(chan error, 1)}
+	s := &Server{loopback: c.Loopback, listener: trackConnections(c.Listener), requests: newRequests(), complete: make(chan struct{}), done: make(chan error, 1)}
 	c.Listener = s.listener
 	main, err := genericConfig(&c)
 	if err != nil {
@@ -107,13 +111,14 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return genericapiserver.DefaultBuildHandlerChain(s.requests.track(s.others.Wrap(handler), config.LongRunningFunc), config)
+		return chain(handler, config, s.others, s.requests, s.complete)
 	}
 	// The informers are not handed on: readiness would depend on those that controllers start at any time later.
 	server, err := main.Complete(nil).New("hivemind-apiserver", custom.GenericAPIServer)
 	if err != nil {
 		return nil, fmt.Errorf("build the API server: %w", err)
 	}
+	server.Handler.GoRestfulContainer.Router(newRouter())
 	c.Serve.Authorizer, c.Serve.Rules, c.Serve.Audiences = main.Authorization.Authorizer, c.Rules, c.Audiences
 	if err := installGroups(server, main, c, s.others); err != nil {
 		return nil, err
@@ -160,6 +165,7 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	g.Authorization.Authorizer = c.Authorizer
 	g.RuleResolver = c.Rules
 	g.AdmissionControl = plugins.NewChain(c.Admission...)
+	g.AuditBackend, g.AuditPolicyRuleEvaluator = c.Audit.Backend, c.Audit.Rules
 	g.EquivalentResourceRegistry = runtime.NewEquivalentResourceRegistryWithIdentity(storedAs)
 	g.LongRunningFunc = filters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	g.AggregatedDiscoveryGroupManager = discoveryendpoint.NewResourceManager("apis")
@@ -214,6 +220,7 @@ func (s *Server) Start(ctx context.Context) error {
 	s.readDefinitions(ctx, run.Done())
 	prepared := s.generic.PrepareRun()
 	go func() { s.done <- prepared.RunWithContext(run) }()
+	go s.completePaths(run.Done())
 	err := s.waitReady(ctx)
 	if err != nil && ctx.Err() != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
@@ -225,6 +232,18 @@ func (s *Server) Start(ctx context.Context) error {
 		return err
 	}
 	return s.others.Register(run)
+}
+
+// completePaths waits until every part of the server has told its paths.
+func (s *Server) completePaths(stop <-chan struct{}) {
+	for _, told := range s.generic.MuxAndDiscoveryCompleteSignals() {
+		select {
+		case <-told:
+		case <-stop:
+			return
+		}
+	}
+	close(s.complete)
 }
 
 // readDefinitions reads the definitions of custom resources that are stored. The server's hooks would do so as well, but look only

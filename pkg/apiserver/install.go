@@ -42,7 +42,7 @@ func installGroup(server *genericapiserver.GenericAPIServer, config *genericapis
 		Storage: g.Storage, Root: prefix, GroupVersion: g.GroupVersion, AllServedVersionsByResource: served,
 		OptionsExternalVersion: &v1,
 		Serializer:             negotiated(c.Registry), ParameterCodec: c.Registry.ParameterCodec,
-		Typer: scheme, Creater: scheme, Convertor: scheme, ConvertabilityChecker: scheme, Defaulter: scheme,
+		Typer: scheme, Creater: registry.Creater{ObjectCreater: scheme}, Convertor: scheme, ConvertabilityChecker: scheme, Defaulter: scheme,
 		UnsafeConvertor: runtime.UnsafeObjectConvertor(scheme), Namer: runtime.Namer(meta.NewAccessor()),
 		TypeConverter:              c.TypeConverter,
 		EquivalentResourceRegistry: server.EquivalentResourceRegistry,

@@ -81,11 +81,13 @@ func (t *loopbackTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	stream := isStream(r)
-	own := context.WithValue(ctx, loopbackUser{}, t.who)
-	if !stream {
-		own = context.WithoutCancel(own)
+	// The client may be part of a request itself. What that one's context says, of its user and its audit event, is not for this one.
+	own, end := context.Background(), func() {}
+	if stream {
+		own, end = context.WithCancel(own)
+		context.AfterFunc(ctx, end)
 	}
-	inner := r.Clone(own)
+	inner := r.Clone(context.WithValue(own, loopbackUser{}, t.who))
 	inner.RequestURI = r.URL.RequestURI()
 	inner.RemoteAddr = "127.0.0.1:0"
 	if inner.Body == nil {
@@ -95,6 +97,7 @@ func (t *loopbackTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.more = sync.NewCond(&w.mu)
 	stop := context.AfterFunc(ctx, w.wake)
 	go func() {
+		defer end()
 		defer stop()
 		defer w.finish()
 		(*handler).ServeHTTP(w, inner)

@@ -219,3 +219,32 @@ func TestListen(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLoopbackWithinARequest: a request that is made while another is served has nothing of it.
+func TestLoopbackWithinARequest(t *testing.T) {
+	type key struct{}
+	for _, path := range []string{"/plain", "/long?watch=true"} {
+		l := &Loopback{}
+		l.SetHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if v := r.Context().Value(key{}); v != nil {
+				t.Errorf("%s: the context has %v", path, v)
+			}
+			if who, ok := r.Context().Value(loopbackUser{}).(user.Info); !ok || who.GetName() != "inner" {
+				t.Errorf("%s: the user is %v", path, who)
+			}
+		}))
+		ctx := context.WithValue(context.WithValue(t.Context(), loopbackUser{}, user.Info(&user.DefaultInfo{Name: "outer"})), key{}, "outer")
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://loopback"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := l.Config(&user.DefaultInfo{Name: "inner"}).Transport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			t.Error(err)
+		}
+		response.Body.Close()
+	}
+}

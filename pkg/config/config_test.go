@@ -55,6 +55,10 @@ func TestLoadRefuses(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("api: {prot: 1}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	policy := filepath.Join(dir, "policy.yaml")
+	if err := os.WriteFile(policy, []byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metdata}]"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		args, environ []string
 		want          string
@@ -66,6 +70,8 @@ func TestLoadRefuses(t *testing.T) {
 		"registry without a host":  {args: []string{"--registry-mirror", "http://a"}, want: `--registry-mirror: "http://a" is not HOST=ENDPOINT`},
 		"wrong kind in a flag":     {args: []string{"--api-port", "x"}, want: `--api-port: "x" is not a whole number`},
 		"invalid value":            {args: []string{"--api-port", "70000"}, want: "api.port: Invalid value: 70000"},
+		"broken audit policy":      {args: []string{"--audit-policy-file", policy}, want: policy + `: rules[0].level: Unsupported value: "Metdata"`},
+		"no audit policy there":    {environ: []string{"HIVEMIND_AUDIT_POLICY_FILE=/nonexistent.yaml"}, want: "audit.policyFile: open /nonexistent.yaml"},
 		"named file is missing":    {environ: []string{"HIVEMIND_CONFIG=/nonexistent.yaml"}, want: "/nonexistent.yaml", machine: true},
 	} {
 		t.Run(name, func(t *testing.T) {

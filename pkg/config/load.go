@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/pkg/audit/policy"
 	"github.com/hivemind-project/hivemind/pkg/datadir"
 )
 
@@ -73,6 +74,11 @@ func Load(flags *pflag.FlagSet, environ []string) (*config.Config, error) {
 	// What a person wrote is judged before the machine is asked: it may be what sends the question astray.
 	if errs := config.Validate(c); len(errs) > 0 {
 		return nil, Invalid(errs.ToAggregate())
+	}
+	if c.Audit.PolicyFile != "" {
+		if _, err := policy.Load(c.Audit.PolicyFile); err != nil {
+			return nil, Invalid(err)
+		}
 	}
 	if err := detect(c); err != nil {
 		return nil, err

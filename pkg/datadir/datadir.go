@@ -22,7 +22,9 @@ import (
 const (
 	// Format is the version of the data directory's layout and content that this program writes. It is raised where an
 	// older program could not work with what a newer one wrote.
-	Format = 1
+	//
+	// 2: Secrets are encrypted in the storage.
+	Format = 2
 
 	versionFile = "version"
 	configFile  = "config.yaml"

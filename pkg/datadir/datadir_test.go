@@ -29,7 +29,7 @@ func TestOpenNotesVersionAndConfiguration(t *testing.T) {
 		}
 	}
 	note, err := os.ReadFile(c.Path("version"))
-	if err != nil || string(note) != "1 v1.2.3\n" {
+	if err != nil || string(note) != "2 v1.2.3\n" {
 		t.Errorf("version %q, %v", note, err)
 	}
 	kept, err := Kept(c.DataDir)
@@ -48,7 +48,7 @@ func TestCheckRefuses(t *testing.T) {
 		change  func(*config.Config)
 		want    string
 	}{
-		"a newer format":         {version: "2 v9.0.0\n", want: "was written by hivemind v9.0.0 (format 2; this one knows up to 1)"},
+		"a newer format":         {version: "3 v9.0.0\n", want: "was written by hivemind v9.0.0 (format 3; this one knows up to 2)"},
 		"no version at all":      {version: "gibberish", want: `holds "gibberish", which is not a version`},
 		"another pod range":      {change: func(c *config.Config) { c.Network.PodCIDR = "10.8.0.0/16" }, want: "network.podCIDR"},
 		"another service range":  {change: func(c *config.Config) { c.Network.ServiceCIDR = "10.8.0.0/16" }, want: "network.serviceCIDR"},

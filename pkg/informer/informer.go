@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -39,6 +40,7 @@ type Source struct {
 type Factory struct {
 	byType map[reflect.Type]Source
 	byGVR  map[schema.GroupVersionResource]Source
+	pods   *parts
 
 	mu      sync.Mutex
 	made    map[reflect.Type]cache.SharedIndexInformer
@@ -51,6 +53,7 @@ type Factory struct {
 func New(sources []Source) *Factory {
 	f := &Factory{
 		byType: map[reflect.Type]Source{}, byGVR: map[schema.GroupVersionResource]Source{},
+		pods: newParts(),
 		made: map[reflect.Type]cache.SharedIndexInformer{}, started: map[reflect.Type]bool{},
 	}
 	for _, s := range sources {
@@ -77,7 +80,7 @@ func (f *Factory) informer(t reflect.Type) cache.SharedIndexInformer {
 		panic(fmt.Sprintf("no resource of type %v is served: an informer of it would never see an object", t))
 	}
 	informer := cache.NewSharedIndexInformer(listWatch{source}, source.New(), 0, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
-	_ = informer.SetTransform(dropManagedFields) // fails only for a started informer
+	_ = informer.SetTransform(f.trim) // fails only for a started informer
 	f.made[t] = informer
 	return informer
 }
@@ -186,10 +189,13 @@ func (f *Factory) WaitForCacheSyncWithContext(ctx context.Context) cache.SyncRes
 // InformerName is nil: these informers have no metrics of their own.
 func (f *Factory) InformerName() *cache.InformerName { return nil }
 
-// dropManagedFields saves a third of the memory. A write that lacks them keeps those stored.
-func dropManagedFields(obj any) (any, error) {
+// trim drops managedFields, which are a third of the memory: a write that lacks them keeps those stored. Of pods it shares parts.
+func (f *Factory) trim(obj any) (any, error) {
 	if m, err := meta.Accessor(obj); err == nil {
 		m.SetManagedFields(nil)
+	}
+	if pod, ok := obj.(*corev1.Pod); ok {
+		f.pods.pod(pod)
 	}
 	return obj, nil
 }

@@ -39,7 +39,7 @@ import (
 // rows is the whole table.
 func rows() []*Resource {
 	var all []*Resource
-	for _, group := range [][]*Resource{coreRows(), appsRows(), batchRows(), networkingRows(), rbacRows(), storageRows(), admissionRows(), aggregationRows(), smallGroupRows()} {
+	for _, group := range [][]*Resource{coreRows(), appsRows(), batchRows(), networkingRows(), rbacRows(), storageRows(), deviceRows(), admissionRows(), aggregationRows(), smallGroupRows()} {
 		all = append(all, group...)
 	}
 	return all

@@ -13,9 +13,11 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/registry/generic"
@@ -41,6 +43,8 @@ type Registry struct {
 type Options struct {
 	// RESTOptions returns where resources are kept, given how to encode them.
 	RESTOptions func(runtime.Codec) generic.RESTOptionsGetter
+	// WrittenSince is the first revision that was written by this version of the program.
+	WrittenSince int64
 	// ServiceCIDR is where cluster addresses come from; FirstNodePort and LastNodePort where node ports do.
 	ServiceCIDR                 netip.Prefix
 	FirstNodePort, LastNodePort int32
@@ -55,8 +59,9 @@ func New(options Options) (*Registry, error) {
 	}
 	r := &Registry{Scheme: scheme, Codecs: serializer.NewCodecFactory(scheme), ParameterCodec: runtime.NewParameterCodec(scheme), byName: map[schema.GroupResource]*Store{}}
 	restOptions := options.RESTOptions(storageCodec(scheme, r.Codecs, all))
+	proto := protobuf.NewSerializer(scheme, scheme)
 	for _, row := range all {
-		store, err := newStore(scheme, row, restOptions)
+		store, err := newStore(scheme, row, restOptions, r.Codecs.EncoderForVersion(proto, row.GroupVersion), options.WrittenSince)
 		if err != nil {
 			return nil, err
 		}
@@ -68,6 +73,7 @@ func New(options Options) (*Registry, error) {
 	}
 	r.services.attach(r.Store("", "services"))
 	attachRequester(r.Store("certificates.k8s.io", "certificatesigningrequests"))
+	attachAdministration(r.Store("resource.k8s.io", "resourceclaims"), r.Store("resource.k8s.io", "resourceclaimtemplates"), r.Store("", "namespaces"))
 	return r, nil
 }
 
@@ -114,6 +120,8 @@ type ServeOptions struct {
 	Tokens        *token.Requests
 	// KubeletTransport authenticates this server to node agents.
 	KubeletTransport http.RoundTripper
+	// Health tells of parts of the control plane, by name, what is wrong with them.
+	Health map[string]func(context.Context) error
 }
 
 // Group is what one API group version serves: resources and subresources by their path.
@@ -148,6 +156,7 @@ func (r *Registry) Groups(o ServeOptions) []Group {
 	resources := group(autoscalingv1.SchemeGroupVersion)
 	resources["horizontalpodautoscalers"], resources["horizontalpodautoscalers/status"] = autoscalers, newStatusREST(autoscalers)
 	group(certificatesv1.SchemeGroupVersion)["certificatesigningrequests/approval"] = newApprovalREST(r.Store("certificates.k8s.io", "certificatesigningrequests"))
+	group(resourcev1.SchemeGroupVersion)["resourceclaims/status"] = newClaimStatusREST(r.Store("resource.k8s.io", "resourceclaims"), r.Store("", "namespaces"), o.Authorizer)
 	group(eventsv1.SchemeGroupVersion)["events"] = newEventsREST(r.Store("", "events"))
 	authentication, authorization := reviewStorage(o.Authenticator, o.Audiences, o.Authorizer, o.Rules)
 	groups = append(groups, Group{authenticationv1.SchemeGroupVersion, authentication}, Group{authorizationv1.SchemeGroupVersion, authorization})
@@ -163,6 +172,7 @@ func (r *Registry) addCore(resources map[string]rest.Storage, o ServeOptions) {
 	resources["namespaces"] = newNamespaceREST(namespaces)
 	resources["namespaces/finalize"] = newNamespaceFinalizeREST(namespaces)
 	resources["bindings"] = legacyBindingREST{binding}
+	resources["componentstatuses"] = newComponentStatusREST(o.Health)
 	resources["pods/binding"] = binding
 	resources["pods/eviction"] = newEvictionREST(pods, r.Store("policy", "poddisruptionbudgets"))
 	resources["pods/log"] = &podLogREST{pods, kubelets}

@@ -68,7 +68,7 @@ func newScheme(rows []*Resource) (*runtime.Scheme, error) {
 	}
 	for gv, objects := range map[schema.GroupVersion][]runtime.Object{
 		corev1.SchemeGroupVersion: {&corev1.Binding{}, &corev1.PodLogOptions{}, &corev1.PodExecOptions{}, &corev1.PodAttachOptions{}, &corev1.PodPortForwardOptions{},
-			&corev1.PodProxyOptions{}, &corev1.NodeProxyOptions{}, &corev1.ServiceProxyOptions{}, &corev1.SerializedReference{}},
+			&corev1.PodProxyOptions{}, &corev1.NodeProxyOptions{}, &corev1.ServiceProxyOptions{}, &corev1.SerializedReference{}, &corev1.ComponentStatus{}, &corev1.ComponentStatusList{}},
 		policyv1.SchemeGroupVersion:         {&policyv1.Eviction{}},
 		autoscalingv1.SchemeGroupVersion:    {&autoscalingv1.Scale{}},
 		authenticationv1.SchemeGroupVersion: {&authenticationv1.TokenReview{}, &authenticationv1.TokenRequest{}, &authenticationv1.SelfSubjectReview{}},

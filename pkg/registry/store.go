@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -22,16 +23,19 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/hivemind-project/hivemind/pkg/registry/table"
+	"github.com/hivemind-project/hivemind/pkg/storage/raw"
 )
 
 // Store serves one row: create, get, list, watch, update, patch, apply, delete.
 type Store struct {
 	*genericregistry.Store
 	row *Resource
+	// raw, which may be nil, reads what is stored without decoding it, for requests that want that.
+	raw *genericregistry.Store
 }
 
 // newStore makes the store of row over the storage that options lead to.
-func newStore(typer runtime.ObjectTyper, row *Resource, options generic.RESTOptionsGetter) (*Store, error) {
+func newStore(typer runtime.ObjectTyper, row *Resource, options generic.RESTOptionsGetter, encoder runtime.Encoder, since int64) (*Store, error) {
 	base := strategy{ObjectTyper: typer, NameGenerator: names.SimpleNameGenerator, row: row}
 	store := &genericregistry.Store{
 		NewFunc:                   row.New,
@@ -62,16 +66,67 @@ func newStore(typer runtime.ObjectTyper, row *Resource, options generic.RESTOpti
 		return nil, fmt.Errorf("make the store of %s: %w", row.GroupResource(), err)
 	}
 	store.StorageVersioner = row.GroupVersion // from which discovery makes the hash of the storage version
-	return &Store{Store: store, row: row}, nil
+	raw, err := newRawStore(store, row, options, encoder, since)
+	if err != nil {
+		return nil, fmt.Errorf("make the store of %s: %w", row.GroupResource(), err)
+	}
+	return &Store{Store: store, row: row, raw: raw}, nil
+}
+
+// newRawStore returns store as it reads for clients of encoder: bytes, not objects.
+func newRawStore(store *genericregistry.Store, row *Resource, options generic.RESTOptionsGetter, encoder runtime.Encoder, since int64) (*genericregistry.Store, error) {
+	resource, err := options.GetRESTOptions(row.GroupResource(), row.New())
+	if err != nil {
+		return nil, err
+	}
+	config := *resource.StorageConfig
+	kind := raw.NewKind(raw.Kind{
+		GroupVersion: row.GroupVersion, ListKind: row.Kind + "List", NewList: row.NewList, Codec: config.Codec, Encoder: encoder, Since: since,
+	})
+	config.Codec = raw.Codec{Codec: config.Codec, Kind: kind}
+	// Bookmarks, which are made and not read, are objects.
+	over, _, err := resource.Decorator(&config, "/"+resource.ResourcePrefix, nil, row.New, kind.NewList, nil, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	reader := *store
+	reader.NewFunc, reader.NewListFunc = kind.NewObject, kind.NewRawList
+	reader.Storage = genericregistry.DryRunnableStorage{Storage: over, Codec: config.Codec}
+	return &reader, nil
+}
+
+// Get is the generic store's.
+func (s *Store) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
+	if s.raw != nil && raw.Wanted(ctx) {
+		return s.raw.Get(ctx, name, options)
+	}
+	return s.Store.Get(ctx, name, options)
+}
+
+// Watch is the generic store's.
+func (s *Store) Watch(ctx context.Context, options *metainternalversion.ListOptions) (watch.Interface, error) {
+	if s.raw != nil && raw.Wanted(ctx) && !selects(options) {
+		return s.raw.Watch(ctx, options)
+	}
+	return s.Store.Watch(ctx, options)
+}
+
+// selects tells whether objects have to be looked into to know if they are wanted.
+func selects(options *metainternalversion.ListOptions) bool {
+	return options != nil && (options.LabelSelector != nil && !options.LabelSelector.Empty() || options.FieldSelector != nil && !options.FieldSelector.Empty() || options.ShardSelector != "")
 }
 
 // List is the generic store's, but for what items say of their kind: the list says it for all, as kube-apiserver's lists do.
 func (s *Store) List(ctx context.Context, options *metainternalversion.ListOptions) (runtime.Object, error) {
+	if s.raw != nil && raw.Wanted(ctx) && !selects(options) {
+		return s.raw.List(ctx, options)
+	}
 	return untyped(s.Store.List(ctx, options))
 }
 
 // Delete is the generic store's; it says what becomes of dependents where the client does not.
 func (s *Store) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	GrowStack()
 	s.warnOfDependents(ctx, options)
 	return s.Store.Delete(ctx, name, validate, options)
 }
@@ -142,6 +197,7 @@ func (s *statusREST) Get(ctx context.Context, name string, options *metav1.GetOp
 
 func (s *statusREST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc,
 	updateValidation rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	GrowStack()
 	// A status is of something that is there: never create, whatever the kind allows for PUT.
 	return s.store.Update(ctx, name, info, createValidation, updateValidation, false, options)
 }

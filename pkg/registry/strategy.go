@@ -56,6 +56,14 @@ func (s strategy) PrepareForCreate(_ context.Context, obj runtime.Object) {
 	if s.row.prepareForCreate != nil {
 		s.row.prepareForCreate(obj)
 	}
+	s.complete(obj)
+}
+
+// complete gives defaults to what admission has added, so that what is stored is what a read of it answers.
+func (s strategy) complete(obj runtime.Object) {
+	if s.row.setDefaults != nil {
+		s.row.setDefaults(obj)
+	}
 }
 
 func (s strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
@@ -67,11 +75,12 @@ func (s strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorLis
 
 func (s strategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
 	if s.row.status {
-		part(obj, "Status").Set(part(old.DeepCopyObject(), "Status"))
+		part(obj, "Status").Set(part(old, "Status"))
 	}
 	if s.row.prepareForUpdate != nil {
 		s.row.prepareForUpdate(obj, old)
 	}
+	s.complete(obj)
 	if !s.row.generation {
 		return
 	}
@@ -130,10 +139,14 @@ func (s gracefulStrategy) CheckGracefulDelete(_ context.Context, obj runtime.Obj
 type statusStrategy struct{ strategy }
 
 func (s statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
-	kept := old.DeepCopyObject()
-	part(kept, "Status").Set(part(obj, "Status"))
-	part(kept, "ObjectMeta").Set(part(obj, "ObjectMeta"))
-	reflect.ValueOf(obj).Elem().Set(reflect.ValueOf(kept).Elem())
+	to, from := reflect.ValueOf(obj).Elem(), reflect.ValueOf(old).Elem()
+	for i := range to.NumField() {
+		switch to.Type().Field(i).Name {
+		case "Status", "ObjectMeta":
+		default:
+			to.Field(i).Set(from.Field(i))
+		}
+	}
 
 	meta, was := obj.(metav1.Object), old.(metav1.Object)
 	for _, path := range s.row.statusResets {
@@ -151,6 +164,7 @@ func (s statusStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Obj
 	if s.row.prepareForStatus != nil {
 		s.row.prepareForStatus(obj, old)
 	}
+	s.complete(obj)
 }
 
 func (s statusStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {

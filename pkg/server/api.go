@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -27,6 +28,7 @@ import (
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
+	"github.com/hivemind-project/hivemind/pkg/audit"
 	"github.com/hivemind-project/hivemind/pkg/auth/node"
 	"github.com/hivemind-project/hivemind/pkg/auth/rbac"
 	"github.com/hivemind-project/hivemind/pkg/auth/token"
@@ -78,6 +80,11 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err := s.syncInformers(ctx); err != nil {
 		return fmt.Errorf("read the storage: %w", err)
 	}
+	maps.Copy(discovery, s.encryptionHandlers())
+	log, err := audit.Open(s.config.Audit)
+	if err != nil {
+		return err
+	}
 	listener, err := s.listen()
 	if err != nil {
 		return err
@@ -91,7 +98,11 @@ func (s *Server) startAPI(ctx context.Context) error {
 			Authenticator:    tokensOnly,
 			Tokens:           &token.Requests{Issuer: issuer, Audiences: audiences, Get: s.registry.Getters()},
 			KubeletTransport: s.kubeletTransport(),
+			Health: map[string]func(context.Context) error{
+				controllerManager: s.work.health(controllerManager), schedulerPart: s.work.health(schedulerPart), storagePart: s.etcd.Err,
+			},
 		},
+		Audit:           log,
 		Webhooks:        webhooks,
 		Aggregation:     aggregation,
 		TypeConverter:   types,
@@ -121,7 +132,7 @@ func (s *Server) authorizers() (*rbac.Authorizer, authorizer.Authorizer, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	nodes, err := node.NewAuthorizer(s.informers.Core().V1().Pods(), s.informers.Core().V1().PersistentVolumes(), nil)
+	nodes, err := node.NewAuthorizer(s.informers.Core().V1().Pods(), s.informers.Core().V1().PersistentVolumes(), nil, s.registry.NodeOfResourceSlice)
 	if err != nil {
 		return nil, nil, err
 	}

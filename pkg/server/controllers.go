@@ -15,6 +15,13 @@ import (
 	"github.com/hivemind-project/hivemind/pkg/scheduler"
 )
 
+// Parts of the control plane, as Kubernetes calls them.
+const (
+	controllerManager = "controller-manager"
+	schedulerPart     = "scheduler"
+	storagePart       = "etcd-0"
+)
+
 // startControllers runs every controller of the list. They come up together: each reads its world from the shared informers,
 // and none needs another.
 func (s *Server) startControllers(ctx context.Context) error {
@@ -53,7 +60,7 @@ func (s *Server) startControllers(ctx context.Context) error {
 	}
 	// Those that have been made run in any case: it is by running that they end.
 	for _, r := range runners {
-		s.work.start(s.life, r.name, func(ctx context.Context) error { r.run(ctx); return nil })
+		s.work.start(s.life, controllerManager, r.name, func(ctx context.Context) error { r.run(ctx); return nil })
 	}
 	return err
 }
@@ -76,7 +83,7 @@ func (s *Server) startScheduler(ctx context.Context) error {
 	if err = s.syncInformers(ctx); err != nil {
 		s.end()
 	}
-	s.work.start(s.life, "scheduler", sched.Run)
+	s.work.start(s.life, schedulerPart, "scheduler", sched.Run)
 	return err
 }
 

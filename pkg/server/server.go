@@ -24,6 +24,7 @@ import (
 	"github.com/hivemind-project/hivemind/pkg/informer"
 	"github.com/hivemind-project/hivemind/pkg/registry"
 	"github.com/hivemind-project/hivemind/pkg/storage"
+	"github.com/hivemind-project/hivemind/pkg/storage/encryption"
 )
 
 // Server is one server of a cluster. What a component makes, those after it use.
@@ -34,6 +35,7 @@ type Server struct {
 
 	identities *pki.Bundle
 	etcd       *storage.Etcd
+	encryption *encryption.Encryption
 	registry   *registry.Registry
 	informers  *informer.Factory
 	loopback   *apiserver.Loopback
@@ -49,6 +51,8 @@ type Server struct {
 type Options struct {
 	// Failed is told why the process is about to end where the storage cannot go on.
 	Failed func(error)
+	// Version is that of the program. What another one has written is decoded as it is read, to have this one's defaults.
+	Version string
 	// Listener is where the API server serves, in place of the configuration's port on loopback and the node's address; its
 	// port must be the configuration's. The server closes it once its component "api server" has been started.
 	Listener net.Listener
@@ -83,6 +87,7 @@ func (s *Server) Components() []component.Component {
 	return []component.Component{
 		{Name: "certificates", Start: s.startCertificates},
 		{Name: "storage", Start: s.startStorage, Stop: s.stopStorage},
+		{Name: "encryption", Start: s.startEncryption},
 		{Name: "informers", Start: s.startInformers, Stop: s.stopInformers},
 		{Name: "api server", Start: s.startAPI, Stop: s.stopAPI},
 		{Name: "bootstrap", Start: s.bootstrap},
@@ -160,7 +165,13 @@ func (s *Server) startInformers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.registry, err = registry.New(registry.Options{RESTOptions: s.etcd.RESTOptionsGetter, ServiceCIDR: services, FirstNodePort: first, LastNodePort: last})
+	since, err := s.etcd.WrittenSince(ctx, s.options.Version)
+	if err != nil {
+		return err
+	}
+	s.registry, err = registry.New(registry.Options{
+		RESTOptions: s.etcd.RESTOptionsGetter, WrittenSince: since, ServiceCIDR: services, FirstNodePort: first, LastNodePort: last,
+	})
 	if err != nil {
 		return err
 	}

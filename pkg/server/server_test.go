@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/hivemind-project/hivemind/apis/config"
+	"github.com/hivemind-project/hivemind/pkg/agent/simulation"
 	"github.com/hivemind-project/hivemind/pkg/component"
 )
 
@@ -28,17 +29,30 @@ type cluster struct {
 // startCluster starts a server over dir, which may hold what an earlier one left.
 func startCluster(t *testing.T, dir string) *cluster {
 	t.Helper()
-	c := &config.Config{DataDir: dir, Roles: []string{config.RoleServer}}
-	c.Node.Name, c.Node.IP = "test", "127.0.0.1"
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.API.Port = listener.Addr().(*net.TCPAddr).Port
-	c.Storage.UnsafeNoFsync = true
+	return startClusterWith(t, dir, func(*config.Config) {})
+}
+
+// startClusterWith is startCluster with what change makes of the configuration.
+func startClusterWith(t *testing.T, dir string, change func(*config.Config)) *cluster {
+	t.Helper()
+	c, listener := newConfig(t, dir)
+	change(c)
 	config.SetDefaults(c)
+	if errs := config.Validate(c); len(errs) > 0 {
+		t.Fatal(errs)
+	}
 	s := New(c, Options{Listener: listener})
-	group := component.NewGroup(s.Components()...)
+	parts := s.Components()
+	if c.Runtime == config.RuntimeSimulated {
+		nodes := simulation.New(c, simulation.Options{Upstream: func() (simulation.Upstream, error) {
+			ids := s.Identities()
+			return simulation.Upstream{Client: s.NodeClient, Controller: s.ControllerClient("node-controller"), Informers: s.Informers(),
+				Serving: ids.KubeletServing.TLS(), ClientCA: ids.CA.Cert}, nil
+		}})
+		s.DialNodes(nodes.Dial)
+		parts = append(parts, nodes.Components()...)
+	}
+	group := component.NewGroup(parts...)
 	if err := group.Start(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -61,6 +75,21 @@ func startCluster(t *testing.T, dir string) *cluster {
 	}
 	admin.QPS = -1
 	return &cluster{kubernetes.NewForConfigOrDie(admin), s, admin, stop}
+}
+
+// newConfig is the configuration of a server alone, and the port that it serves on.
+func newConfig(t *testing.T, dir string) (*config.Config, net.Listener) {
+	t.Helper()
+	c := &config.Config{DataDir: dir, Roles: []string{config.RoleServer}}
+	c.Node.Name, c.Node.IP = "test", "127.0.0.1"
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.API.Port = listener.Addr().(*net.TCPAddr).Port
+	c.Storage.UnsafeNoFsync = true
+	config.SetDefaults(c)
+	return c, listener
 }
 
 func newCluster(t *testing.T) *cluster {

@@ -13,10 +13,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
@@ -26,14 +28,15 @@ import (
 	"go.etcd.io/etcd/server/v3/features"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"k8s.io/apiserver/pkg/storage/etcd3"
+	"k8s.io/apiserver/pkg/storage/value"
 	"k8s.io/utils/clock"
 )
 
 const (
 	// snapshotCount bounds the raft log between snapshots; catchUpEntries is what stays for a slow follower. Both are
 	// lower than etcd's defaults because the log's entries are held in memory.
-	snapshotCount  = 5000
-	catchUpEntries = 500
+	snapshotCount  = 1000
+	catchUpEntries = 200
 
 	// A lone member elects itself after 1 to 3 ticks (etcd advances the clock by electionTicks-1, raft draws the timeout from
 	// [electionTicks, 2 electionTicks)), which is most of the time that the storage takes to start. With other members these
@@ -76,6 +79,8 @@ type Options struct {
 // Etcd is a running member. Client is shared by everything in the process; it has no endpoints and never dials.
 type Etcd struct {
 	Client *kubernetes.Client
+	// Transformers say how objects are stored, where that is not plain. They are set before stores are made.
+	Transformers value.ResourceTransformers
 
 	server    *etcdserver.EtcdServer
 	compactor compactor
@@ -176,6 +181,30 @@ func (e *Etcd) Err(ctx context.Context) error {
 
 // SizeInUse is what the objects occupy, in bytes.
 func (e *Etcd) SizeInUse() int64 { return e.server.Backend().SizeInUse() }
+
+// compactRevKey is where compactors of the API machinery tell each other how far they are. One that finds it changed waits for another turn.
+const compactRevKey = "compact_rev_key"
+
+// Forget removes from the storage's file what objects were before: older versions, and the space that they took. Writes wait meanwhile, a second for
+// some hundred MB. Watches and continued lists that are at an older version are told to begin anew (410 Expired). The write-ahead log
+// still has the latest writes.
+func (e *Etcd) Forget(ctx context.Context) error {
+	now, err := e.Client.KV.Get(ctx, compactRevKey, clientv3.WithCountOnly())
+	if err != nil {
+		return err
+	}
+	revision := now.Header.Revision
+	if _, err := e.Client.KV.Put(ctx, compactRevKey, strconv.FormatInt(revision, 10)); err != nil {
+		return err
+	}
+	if _, err := e.Client.KV.Compact(ctx, revision, clientv3.WithCompactPhysical()); err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
+		return fmt.Errorf("compact the storage: %w", err)
+	}
+	if err := e.server.Backend().Defrag(); err != nil {
+		return fmt.Errorf("write the storage's file anew: %w", err)
+	}
+	return nil
+}
 
 // Stop flushes and closes the storage. All users of Client must have stopped. It may be called again.
 func (e *Etcd) Stop() {

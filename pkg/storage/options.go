@@ -8,7 +8,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apiserver/pkg/features"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/etcd3"
@@ -16,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
 	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -53,9 +56,16 @@ func (e *Etcd) decorate(
 	config *storagebackend.ConfigForResource, resourcePrefix string, _ func(obj runtime.Object) (string, error),
 	newFunc, newListFunc func() runtime.Object, _ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers,
 ) (storage.Interface, factory.DestroyFunc, error) {
-	versioner := storage.APIObjectVersioner{}
+	var versioner storage.Versioner = storage.APIObjectVersioner{}
+	if own, ok := config.Codec.(interface{ Versioner() storage.Versioner }); ok {
+		versioner = own.Versioner() // of what is no object to look at
+	}
 	transformer := config.Transformer
-	if transformer == nil {
+	switch {
+	case transformer != nil:
+	case e.Transformers != nil:
+		transformer = e.Transformers.TransformerForResource(config.GroupResource)
+	default:
 		transformer = identity.NewEncryptCheckTransformer()
 	}
 	store, err := etcd3.New(e.Client, e.compactor, config.Codec, newFunc, newListFunc, config.Prefix, resourcePrefix, config.GroupResource,
@@ -83,7 +93,9 @@ func (s supported) Supports(f storage.Feature) bool {
 	return f == storage.RequestWatchProgress || s.FeatureSupportChecker.Supports(f)
 }
 
-// declareSupport tells the API machinery, which asks through a process-wide variable, what the etcd in this process can do.
+// declareSupport tells the API machinery, which asks through process-wide variables, what the etcd in this process can do. A watch here
+// costs no decoding, or is one of few, so it needs no goroutines to decode several events at once.
 var declareSupport = sync.OnceFunc(func() {
 	feature.DefaultFeatureSupportChecker = supported{feature.DefaultFeatureSupportChecker}
+	utilruntime.Must(utilfeature.DefaultMutableFeatureGate.SetFromMap(map[string]bool{string(features.ConcurrentWatchObjectDecode): false}))
 })

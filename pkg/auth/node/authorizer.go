@@ -36,19 +36,20 @@ type Authorizer struct {
 	pods        cache.Indexer
 	volumes     corelisters.PersistentVolumeLister
 	attachments storagelisters.VolumeAttachmentLister
+	nodeOfSlice NodeOfSlice
 	rules       []rbacv1.PolicyRule
 }
 
 // NewAuthorizer reads from these informers, and adds the index PodsByNode to pods unless it is there, so it is called
 // before they start. attachments may be nil; nodes then see no VolumeAttachment.
-func NewAuthorizer(pods coreinformers.PodInformer, volumes coreinformers.PersistentVolumeInformer, attachments storagelisters.VolumeAttachmentLister) (*Authorizer, error) {
+func NewAuthorizer(pods coreinformers.PodInformer, volumes coreinformers.PersistentVolumeInformer, attachments storagelisters.VolumeAttachmentLister, nodeOfSlice NodeOfSlice) (*Authorizer, error) {
 	indexer := pods.Informer().GetIndexer()
 	if _, exists := indexer.GetIndexers()[PodsByNode]; !exists {
 		if err := pods.Informer().AddIndexers(cache.Indexers{PodsByNode: nodeOfPod}); err != nil {
 			return nil, fmt.Errorf("index pods by node: %w", err)
 		}
 	}
-	return &Authorizer{pods: indexer, volumes: volumes.Lister(), attachments: attachments, rules: rules()}, nil
+	return &Authorizer{pods: indexer, volumes: volumes.Lister(), attachments: attachments, nodeOfSlice: nodeOfSlice, rules: rules()}, nil
 }
 
 func nodeOfPod(obj any) ([]string, error) {
@@ -101,8 +102,11 @@ func (a *Authorizer) decide(ctx context.Context, node string, attrs authorizer.A
 				return a.decideClaimStatus(ctx, node, attrs)
 			}
 			return a.decideGet(ctx, node, attrs)
-		case schema.GroupResource{Resource: "persistentvolumes"}, schema.GroupResource{Group: "storage.k8s.io", Resource: "volumeattachments"}:
+		case schema.GroupResource{Resource: "persistentvolumes"}, schema.GroupResource{Group: "storage.k8s.io", Resource: "volumeattachments"},
+			schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}:
 			return a.decideGet(ctx, node, attrs)
+		case schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceslices"}:
+			return a.decideSlice(ctx, node, attrs)
 		case schema.GroupResource{Resource: "serviceaccounts"}:
 			return a.decideServiceAccount(ctx, node, attrs)
 		case schema.GroupResource{Group: "coordination.k8s.io", Resource: "leases"}:
@@ -250,6 +254,8 @@ func (a *Authorizer) knows(node, resource, namespace, name string) bool {
 		return a.anyUser(node, namespace, func(pod *corev1.Pod) bool { return pod.Spec.ServiceAccountName == name })
 	case "persistentvolumeclaims":
 		return a.anyUser(node, namespace, func(pod *corev1.Pod) bool { return refersToClaim(pod, name) })
+	case "resourceclaims":
+		return a.anyUser(node, namespace, func(pod *corev1.Pod) bool { return refersToResourceClaim(pod, name) })
 	case "persistentvolumes":
 		pv, err := a.volumes.Get(name)
 		return err == nil && a.mounts(node, pv)

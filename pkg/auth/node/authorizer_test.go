@@ -51,7 +51,7 @@ func newCluster(t testing.TB, objects ...runtime.Object) cluster {
 
 func (c cluster) authorizer(t testing.TB) *Authorizer {
 	t.Helper()
-	a, err := NewAuthorizer(c.Core().V1().Pods(), c.Core().V1().PersistentVolumes(), c.Storage().V1().VolumeAttachments().Lister())
+	a, err := NewAuthorizer(c.Core().V1().Pods(), c.Core().V1().PersistentVolumes(), c.Storage().V1().VolumeAttachments().Lister(), nodesOfSlices)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,6 +91,8 @@ func (r *Restriction) admit(ctx context.Context, node string, a admission.Attrib
 		return admitOwn(node, a, "can only access node lease with the same name as the requesting node")
 	case schema.GroupResource{Group: "storage.k8s.io", Resource: "csinodes"}:
 		return admitOwn(node, a, "can only access CSINode with the same name as the requesting node")
+	case schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceslices"}:
+		return admitSlice(node, a)
 	case schema.GroupResource{Group: "certificates.k8s.io", Resource: "certificatesigningrequests"}:
 		return admitSigningRequest(node, a)
 	}

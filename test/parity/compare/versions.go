@@ -14,6 +14,8 @@ type Rule struct {
 	Hivemind *regexp.Regexp
 	// Unknown asks for a field that stock's own schema has not.
 	Unknown bool
+	// Added is what Hivemind's text has more than stock's: without it both must be the same.
+	Added *regexp.Regexp
 }
 
 var (
@@ -91,6 +93,10 @@ var Rules = []Rule{
 		Aspect: Cause, Stock: nothing, Hivemind: is(`^FieldManagerConflict`), Unknown: true,
 	},
 	{
+		Reason: "fields that 1.37 has and 1.36 has not",
+		Aspect: Cause, Path: is(`^(spec|status\.allocation)$`), Stock: is(`: field is immutable$`), Added: is(`,"(DerivedAttributes|SkipNodeOperations)":null`),
+	},
+	{
 		Reason: "1.37 words the documentation of fields differently",
 		Aspect: Document, Path: is(`\.description$`),
 	},
@@ -128,7 +134,8 @@ var Rules = []Rule{
 func (d Difference) Version() *Rule {
 	matches := func(pattern *regexp.Regexp, text string) bool { return pattern == nil || pattern.MatchString(text) }
 	for i, r := range Rules {
-		if r.Aspect == d.Aspect && matches(r.Path, d.Path) && matches(r.Stock, d.Stock) && matches(r.Hivemind, d.Hivemind) && (d.Unknown || !r.Unknown) {
+		same := r.Added == nil || r.Added.ReplaceAllString(d.Hivemind, "") == d.Stock
+		if r.Aspect == d.Aspect && matches(r.Path, d.Path) && matches(r.Stock, d.Stock) && matches(r.Hivemind, d.Hivemind) && (d.Unknown || !r.Unknown) && same {
 			return &Rules[i]
 		}
 	}
