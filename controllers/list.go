@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/hivemind-project/hivemind/controllers/bootstrapsigner"
 	"github.com/hivemind-project/hivemind/controllers/certificates"
 	"github.com/hivemind-project/hivemind/controllers/clusterroleaggregation"
 	"github.com/hivemind-project/hivemind/controllers/cronjob"
@@ -30,6 +31,7 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/rootca"
 	"github.com/hivemind-project/hivemind/controllers/serviceaccount"
 	"github.com/hivemind-project/hivemind/controllers/statefulset"
+	"github.com/hivemind-project/hivemind/controllers/tokencleaner"
 	"github.com/hivemind-project/hivemind/controllers/ttlafterfinished"
 	"github.com/hivemind-project/hivemind/controllers/validatingadmissionpolicystatus"
 )
@@ -117,6 +119,13 @@ func All() []Entry {
 		}),
 		entry("certificatesigningrequest-controller", "certificate-controller", 1, func(d Deps, client kubernetes.Interface) (*certificates.Controller, error) {
 			return certificates.New(client, d.Informers.Certificates().V1().CertificateSigningRequests(), d.Authority)
+		}),
+		entry("bootstrap-signer-controller", "bootstrap-signer", 1, func(d Deps, client kubernetes.Interface) (*bootstrapsigner.Controller, error) {
+			core := d.Informers.Core().V1()
+			return bootstrapsigner.New(client, core.Secrets(), core.ConfigMaps())
+		}),
+		entry("token-cleaner-controller", "token-cleaner", 1, func(d Deps, client kubernetes.Interface) (*tokencleaner.Controller, error) {
+			return tokencleaner.New(client, d.Informers.Core().V1().Secrets())
 		}),
 		entry("pod-garbage-collector-controller", "pod-garbage-collector", 1, func(d Deps, client kubernetes.Interface) (*podgc.Controller, error) {
 			core := d.Informers.Core().V1()

@@ -77,6 +77,8 @@ func usage(key string) string {
 		return "port of the Kubernetes API"
 	case "api.extraSANs":
 		return "further names and addresses for the API server's certificate"
+	case "api.authenticationConfig":
+		return "file of kind AuthenticationConfiguration: issuers of tokens to trust, such as OpenID Connect providers (default none)"
 	case "network.podCIDR":
 		return "addresses of pods; each node gets a /24 of it (default 10.42.0.0/16 or the next that is free; 10.64.0.0/10 where simulated)"
 	case "network.serviceCIDR":

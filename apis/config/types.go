@@ -49,6 +49,9 @@ type API struct {
 	Port int `json:"port,omitempty"`
 	// ExtraSANs are further names and addresses for its certificate.
 	ExtraSANs []string `json:"extraSANs,omitempty"`
+	// AuthenticationConfig is the path of a file of kind AuthenticationConfiguration (apiserver.config.k8s.io): OpenID Connect providers
+	// and other issuers of tokens, and who may come without credentials. It is read again when it changes. Default none.
+	AuthenticationConfig string `json:"authenticationConfig,omitempty" flag:"authentication-config"`
 }
 
 // Network is the cluster's address plan.

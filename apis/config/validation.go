@@ -85,6 +85,9 @@ func validateAPI(a *API, path *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child("extraSANs").Index(i), san, "must be a DNS name or an IP address"))
 		}
 	}
+	if a.AuthenticationConfig != "" && !filepath.IsAbs(a.AuthenticationConfig) {
+		errs = append(errs, field.Invalid(path.Child("authenticationConfig"), a.AuthenticationConfig, "must be an absolute path, such as /etc/hivemind/authentication.yaml"))
+	}
 	return errs
 }
 

@@ -26,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/admission"
+	apiserverconfig "k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -58,8 +59,10 @@ type Config struct {
 	// Authenticator says who a request from outside is. Audiences are those of this server.
 	Authenticator authenticator.Request
 	Audiences     authenticator.Audiences
-	Authorizer    authorizer.Authorizer
-	Rules         authorizer.RuleResolver
+	// Anonymous says who may come without credentials: nobody, where it is nil.
+	Anonymous  *apiserverconfig.AnonymousAuthConfig
+	Authorizer authorizer.Authorizer
+	Rules      authorizer.RuleResolver
 	// Admission decides on writes, in order.
 	Admission []admission.Interface
 	// Audit logs requests, where there is a policy.

@@ -26,6 +26,7 @@ func Authenticators(clientCA []byte, proxies FrontProxies, tokens authenticator.
 	}
 	certificates := x509request.NewDynamic(func() (x509.VerifyOptions, bool) { return ca.VerifyOptions() }, x509request.CommonNameUserConversion)
 	tokensOnly = group.NewAuthenticatedGroupAdder(union.New(bearertoken.New(tokens), websocket.NewProtocolAuthenticator(tokens)))
+	// Their word about users comes before both, as in kube-apiserver.
 	named, err := proxies.authenticator()
 	if err != nil {
 		return nil, nil, err
@@ -33,8 +34,20 @@ func Authenticators(clientCA []byte, proxies FrontProxies, tokens authenticator.
 	return group.NewAuthenticatedGroupAdder(union.New(named, newCertificateCache(certificates), tokensOnly)), tokensOnly, nil
 }
 
-// authenticators is the whole chain: clients in this process, clients outside, and nobody, who may ask after the server's health.
+// PublicInfo is who may come without credentials unless a configuration says otherwise: whoever asks after the server's health and
+// version, which the role system:public-info-viewer is about.
+func PublicInfo() *apiserverconfig.AnonymousAuthConfig {
+	return &apiserverconfig.AnonymousAuthConfig{Enabled: true, Conditions: []apiserverconfig.AnonymousAuthCondition{
+		{Path: "/healthz"}, {Path: "/livez"}, {Path: "/readyz"}, {Path: "/version"}, {Path: "/version/"},
+	}}
+}
+
+// authenticators is the whole chain: clients in this process, clients outside, and nobody. Wrong credentials are not none: they are
+// refused even where nobody may come.
 func authenticators(c *Config) authenticator.Request {
-	health := []apiserverconfig.AnonymousAuthCondition{{Path: "/healthz"}, {Path: "/livez"}, {Path: "/readyz"}}
-	return union.NewFailOnError(authenticateLoopback(c.Audiences), union.New(c.Authenticator, anonymous.NewAuthenticator(health)))
+	chain := []authenticator.Request{authenticateLoopback(c.Audiences), c.Authenticator}
+	if c.Anonymous != nil && c.Anonymous.Enabled {
+		chain = append(chain, anonymous.NewAuthenticator(c.Anonymous.Conditions))
+	}
+	return union.NewFailOnError(chain...)
 }

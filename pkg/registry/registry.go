@@ -176,9 +176,9 @@ func (r *Registry) addCore(resources map[string]rest.Storage, o ServeOptions) {
 	resources["pods/binding"] = binding
 	resources["pods/eviction"] = newEvictionREST(pods, r.Store("policy", "poddisruptionbudgets"))
 	resources["pods/log"] = &podLogREST{pods, kubelets}
-	resources["pods/exec"] = &podExecREST{pods, kubelets}
-	resources["pods/attach"] = &podAttachREST{pods, kubelets}
-	resources["pods/portforward"] = &podPortForwardREST{pods, kubelets}
+	resources["pods/exec"] = creating{&podExecREST{pods, kubelets}, o.Authorizer}
+	resources["pods/attach"] = creating{&podAttachREST{pods, kubelets}, o.Authorizer}
+	resources["pods/portforward"] = creating{&podPortForwardREST{pods, kubelets}, o.Authorizer}
 	resources["pods/ephemeralcontainers"] = newPodUpdateREST(pods, core.PreparePodForEphemeralContainersUpdate, core.ValidatePodEphemeralContainersUpdate)
 	resources["pods/resize"] = newPodUpdateREST(pods, core.PreparePodForResize, core.ValidatePodResize)
 	resources["pods/proxy"] = &proxyREST{newOptions: newPodProxyOptions, locate: podLocator{pods, kubelets.Transport}.locate}

@@ -43,23 +43,21 @@ func (r *tokenREST) Create(ctx context.Context, name string, obj runtime.Object,
 
 // Getters reads what tokens speak of, from the storage itself.
 func (r *Registry) Getters() token.Getters {
+	nodes := namespacedGetter[corev1.Node](r, "nodes")
 	return token.Getters{
-		ServiceAccount: namespacedGetter[corev1.ServiceAccount](r.Store("", "serviceaccounts")),
-		Pod:            namespacedGetter[corev1.Pod](r.Store("", "pods")),
-		Secret:         namespacedGetter[corev1.Secret](r.Store("", "secrets")),
-		Node: func(ctx context.Context, name string) (*corev1.Node, error) {
-			obj, err := r.Store("", "nodes").Get(ctx, name, &metav1.GetOptions{})
-			if err != nil {
-				return nil, err
-			}
-			return obj.(*corev1.Node), nil
-		},
+		ServiceAccount: namespacedGetter[corev1.ServiceAccount](r, "serviceaccounts"),
+		Pod:            namespacedGetter[corev1.Pod](r, "pods"),
+		Secret:         namespacedGetter[corev1.Secret](r, "secrets"),
+		Node:           func(ctx context.Context, name string) (*corev1.Node, error) { return nodes(ctx, "", name) },
 	}
 }
 
-func namespacedGetter[T any](store *Store) func(ctx context.Context, namespace, name string) (*T, error) {
+// namespacedGetter reads objects of a resource for a request that is about another one, so that an error names the right one.
+func namespacedGetter[T any](r *Registry, resource string) func(ctx context.Context, namespace, name string) (*T, error) {
+	store, info := r.Store("", resource), &genericrequest.RequestInfo{IsResourceRequest: true, Verb: "get", APIVersion: "v1", Resource: resource}
 	return func(ctx context.Context, namespace, name string) (*T, error) {
-		obj, err := store.Get(genericrequest.WithNamespace(ctx, namespace), name, &metav1.GetOptions{})
+		ctx = genericrequest.WithRequestInfo(genericrequest.WithNamespace(ctx, namespace), info)
+		obj, err := store.Get(ctx, name, &metav1.GetOptions{})
 		if err != nil {
 			return nil, err
 		}

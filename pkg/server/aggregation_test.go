@@ -29,8 +29,8 @@ import (
 	"github.com/hivemind-project/hivemind/pkg/auth/pki"
 )
 
-// get reads a path as the administrator, or as whom the change to the client's configuration makes it.
-func (c *cluster) get(t *testing.T, path string, change func(*rest.Config)) (code int, body string) {
+// read gets a path as the administrator, or as whom the change to the client's configuration makes it.
+func (c *cluster) read(t *testing.T, path string, change func(*rest.Config)) (code int, body string) {
 	t.Helper()
 	config := rest.CopyConfig(c.config)
 	if change != nil {
@@ -61,7 +61,7 @@ func (c *cluster) get(t *testing.T, path string, change func(*rest.Config)) (cod
 func (c *cluster) lists(t *testing.T, path string, want bool) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%s to be listed, %t", path, want), func() (bool, error) {
-		code, body := c.get(t, "/", nil)
+		code, body := c.read(t, "/", nil)
 		return code == http.StatusOK && strings.Contains(body, `"`+path+`"`) == want, fmt.Errorf("%d %s", code, body)
 	})
 }
@@ -108,7 +108,7 @@ func TestAPIServicesOfThisServer(t *testing.T) {
 	})
 	c.lists(t, "/apis/example.com/v1", true)
 	eventually(t, "custom resources to be described", func() (bool, error) {
-		code, body := c.get(t, "/apis/example.com/v1", nil)
+		code, body := c.read(t, "/apis/example.com/v1", nil)
 		return code == http.StatusOK && strings.Contains(body, `"things"`), fmt.Errorf("%d %s", code, body)
 	})
 	if err := definitions.Delete(t.Context(), definition.Name, metav1.DeleteOptions{}); err != nil {
@@ -119,7 +119,7 @@ func TestAPIServicesOfThisServer(t *testing.T) {
 		return apierrors.IsNotFound(err), err
 	})
 	eventually(t, "their group to go", func() (bool, error) {
-		code, _ := c.get(t, "/apis/example.com", nil)
+		code, _ := c.read(t, "/apis/example.com", nil)
 		return code == http.StatusNotFound, fmt.Errorf("%d", code)
 	})
 	c.lists(t, "/apis/example.com/v1", false)
@@ -131,7 +131,7 @@ func TestAggregatedServer(t *testing.T) {
 	s := newToys(t, c)
 	s.register(t, c, false)
 	s.becomes(t, `False ServiceNotFound service/toys in "default" is not present`)
-	code, body := c.get(t, toysPath+"/namespaces/default/toys", nil)
+	code, body := c.read(t, toysPath+"/namespaces/default/toys", nil)
 	if code != http.StatusServiceUnavailable || body != "service unavailable\n" {
 		t.Errorf("without a service: %d %q", code, body)
 	}
@@ -145,7 +145,7 @@ func TestAggregatedServer(t *testing.T) {
 		asJane := func(config *rest.Config) {
 			config.Impersonate = rest.ImpersonationConfig{UserName: "jane", UID: "7", Groups: []string{"friends"}, Extra: map[string][]string{"example.com/mood": {"good"}}}
 		}
-		code, body := c.get(t, toysPath+"/namespaces/default/toys?limit=1", asJane)
+		code, body := c.read(t, toysPath+"/namespaces/default/toys?limit=1", asJane)
 		if code != http.StatusForbidden || len(s.asks) != 0 {
 			t.Fatalf("a user without rights: %d %s", code, body)
 		}
@@ -157,7 +157,7 @@ func TestAggregatedServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "jane to be answered", func() (bool, error) {
-			code, body := c.get(t, toysPath+"/namespaces/default/toys?limit=1", asJane)
+			code, body := c.read(t, toysPath+"/namespaces/default/toys?limit=1", asJane)
 			return code == http.StatusOK, fmt.Errorf("%d %s", code, body)
 		})
 		got := map[string][]string{}
@@ -187,14 +187,14 @@ func TestAggregatedServer(t *testing.T) {
 	})
 	t.Run("paths", func(t *testing.T) { c.lists(t, toysPath, true) })
 	t.Run("openapi", func(t *testing.T) {
-		code, body := c.get(t, "/openapi/v3", nil)
+		code, body := c.read(t, "/openapi/v3", nil)
 		if !strings.Contains(body, `"/openapi/v3`+toysPath+`?hash=toys"`) || strings.Contains(body, "/openapi/v3/apis?hash=toys") {
 			t.Errorf("index: %d, of toys what is theirs: %t", code, strings.Contains(body, toysPath))
 		}
-		if code, body := c.get(t, "/openapi/v3"+toysPath+"?hash=toys", nil); code != http.StatusOK || !strings.Contains(body, `"title":"toys"`) {
+		if code, body := c.read(t, "/openapi/v3"+toysPath+"?hash=toys", nil); code != http.StatusOK || !strings.Contains(body, `"title":"toys"`) {
 			t.Errorf("version 3: %d %s", code, body)
 		}
-		code, body = c.get(t, "/openapi/v2", nil)
+		code, body = c.read(t, "/openapi/v2", nil)
 		var whole struct{ Paths, Definitions map[string]any }
 		if err := json.Unmarshal([]byte(body), &whole); err != nil || code != http.StatusOK {
 			t.Fatalf("version 2: %d, %v", code, err)
@@ -238,12 +238,12 @@ func TestAggregatedServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the group to go", func() (bool, error) {
-		code, _ := c.get(t, toysPath, nil)
-		all, _ := c.get(t, "/apis/"+toysGroup, nil)
+		code, _ := c.read(t, toysPath, nil)
+		all, _ := c.read(t, "/apis/"+toysGroup, nil)
 		return code == http.StatusNotFound && all == http.StatusNotFound, fmt.Errorf("%d, %d", code, all)
 	})
 	c.lists(t, toysPath, false)
-	if _, body := c.get(t, "/openapi/v3", nil); strings.Contains(body, toysGroup) {
+	if _, body := c.read(t, "/openapi/v3", nil); strings.Contains(body, toysGroup) {
 		t.Error("OpenAPI still tells of a server that has gone")
 	}
 }

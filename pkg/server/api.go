@@ -10,14 +10,11 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
-	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
@@ -31,31 +28,13 @@ import (
 	"github.com/hivemind-project/hivemind/pkg/audit"
 	"github.com/hivemind-project/hivemind/pkg/auth/node"
 	"github.com/hivemind-project/hivemind/pkg/auth/rbac"
-	"github.com/hivemind-project/hivemind/pkg/auth/token"
 	"github.com/hivemind-project/hivemind/pkg/registry"
 )
 
 // startAPI wires who may come in (authentication), what they may do (authorization) and what becomes of what they write
 // (admission), and starts to serve.
 func (s *Server) startAPI(ctx context.Context) error {
-	issuerURL := "https://kubernetes.default.svc." + s.config.Network.ClusterDomain
-	audiences := authenticator.Audiences{issuerURL}
-
-	issuer, err := token.NewIssuer(issuerURL, s.identities.ServiceAccountKey)
-	if err != nil {
-		return err
-	}
-	tokens, err := token.NewAuthenticator(issuerURL, audiences, token.WithFallback(s.cachedGetters(), s.registry.Getters()), &s.identities.ServiceAccountKey.PublicKey)
-	if err != nil {
-		return err
-	}
-	// Whoever is told of the keys may be a pod, or on another machine.
-	external := net.JoinHostPort(s.config.Node.IP, strconv.Itoa(s.config.API.Port))
-	discovery, err := token.Discovery(issuerURL, "https://"+external, &s.identities.ServiceAccountKey.PublicKey)
-	if err != nil {
-		return err
-	}
-	all, tokensOnly, err := apiserver.Authenticators(s.identities.CA.CertPEM, s.frontProxies(), tokens)
+	callers, err := s.authentication()
 	if err != nil {
 		return err
 	}
@@ -80,7 +59,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err := s.syncInformers(ctx); err != nil {
 		return fmt.Errorf("read the storage: %w", err)
 	}
-	maps.Copy(discovery, s.encryptionHandlers())
+	maps.Copy(callers.discovery, s.encryptionHandlers())
 	log, err := audit.Open(s.config.Audit)
 	if err != nil {
 		return err
@@ -92,11 +71,11 @@ func (s *Server) startAPI(ctx context.Context) error {
 	s.api, err = apiserver.New(apiserver.Config{
 		Registry: s.registry, Loopback: s.loopback,
 		Listener: listener, Certificate: s.identities.APIServer.CertPEM, Key: s.identities.APIServer.KeyPEM, ClientCA: s.identities.CA.CertPEM,
-		ExternalAddress: external,
-		Authenticator:   all, Audiences: audiences, Authorizer: authorizers, Rules: roles, Admission: admit,
+		ExternalAddress: s.externalAddress(),
+		Authenticator:   callers.all, Audiences: callers.audiences, Anonymous: callers.anonymous, Authorizer: authorizers, Rules: roles, Admission: admit,
 		Serve: registry.ServeOptions{
-			Authenticator:    tokensOnly,
-			Tokens:           &token.Requests{Issuer: issuer, Audiences: audiences, Get: s.registry.Getters()},
+			Authenticator:    callers.tokens,
+			Tokens:           callers.requests,
 			KubeletTransport: s.kubeletTransport(),
 			Health: map[string]func(context.Context) error{
 				controllerManager: s.work.health(controllerManager), schedulerPart: s.work.health(schedulerPart), storagePart: s.etcd.Err,
@@ -107,7 +86,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 		Aggregation:     aggregation,
 		TypeConverter:   types,
 		CustomResources: s.etcd.RESTOptionsGetter,
-		Extra:           discovery,
+		Extra:           callers.discovery,
 	})
 	if err != nil {
 		listener.Close()
@@ -201,11 +180,6 @@ func (s *Server) webhooks() (apiserver.Webhooks, error) {
 	return apiserver.NewWebhooks(s.informers, s.identities.RESTConfig(s.URL(), s.identities.Admin))
 }
 
-// frontProxies are who may speak for users.
-func (s *Server) frontProxies() apiserver.FrontProxies {
-	return apiserver.NewFrontProxies(s.identities.FrontProxyCA.CertPEM)
-}
-
 // aggregation is how servers are reached that take part in the API.
 func (s *Server) aggregation() apiserver.Aggregation {
 	services, ok := s.informers.Lookup(apiregistrationv1.SchemeGroupVersion.WithResource("apiservices"))
@@ -234,23 +208,5 @@ func (s *Server) kubeletTransport() http.RoundTripper {
 		DialContext:         dial,
 		TLSHandshakeTimeout: 10 * time.Second,
 		IdleConnTimeout:     time.Minute,
-	}
-}
-
-// cachedGetters read what tokens speak of from the informers.
-func (s *Server) cachedGetters() token.Getters {
-	core := s.informers.Core().V1()
-	accounts, pods, secrets, nodes := core.ServiceAccounts().Lister(), core.Pods().Lister(), core.Secrets().Lister(), core.Nodes().Lister()
-	return token.Getters{
-		ServiceAccount: func(_ context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
-			return accounts.ServiceAccounts(namespace).Get(name)
-		},
-		Pod: func(_ context.Context, namespace, name string) (*corev1.Pod, error) {
-			return pods.Pods(namespace).Get(name)
-		},
-		Secret: func(_ context.Context, namespace, name string) (*corev1.Secret, error) {
-			return secrets.Secrets(namespace).Get(name)
-		},
-		Node: func(_ context.Context, name string) (*corev1.Node, error) { return nodes.Get(name) },
 	}
 }

@@ -57,7 +57,7 @@ func newAudited(t *testing.T, change func(*config.Config)) audited {
 		t.Fatal(err)
 	}
 	data := filepath.Join(dir, "hivemind")
-	c := startClusterWith(t, data, func(c *config.Config) {
+	c := startCluster(t, data, func(c *config.Config) {
 		c.Audit.PolicyFile = policy
 		change(c)
 	})

@@ -4,71 +4,86 @@ package server
 
 import (
 	"context"
-	"fmt"
-	"time"
+	"net"
+	"net/http"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
+	apiserverconfig "k8s.io/apiserver/pkg/apis/apiserver"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/token/union"
+
+	"github.com/hivemind-project/hivemind/pkg/apiserver"
+	"github.com/hivemind-project/hivemind/pkg/auth/bootstrap"
+	"github.com/hivemind-project/hivemind/pkg/auth/issuers"
+	"github.com/hivemind-project/hivemind/pkg/auth/token"
 )
 
-// authenticationName is the ConfigMap of kube-system by which aggregated API servers know whose word about users to take.
-const authenticationName = "extension-apiserver-authentication"
-
-// publishAuthentication writes it, unless it is as it should be.
-func (s *Server) publishAuthentication(ctx context.Context, client kubernetes.Interface) error {
-	want := s.frontProxies().Published()
-	want["client-ca-file"] = string(s.identities.CA.CertPEM)
-	maps := client.CoreV1().ConfigMaps(metav1.NamespaceSystem)
-	old, err := maps.Get(ctx, authenticationName, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		_, err = maps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: authenticationName}, Data: want}, metav1.CreateOptions{})
-	case err == nil && !apiequality.Semantic.DeepEqual(old.Data, want):
-		old.Data = want
-		_, err = maps.Update(ctx, old, metav1.UpdateOptions{})
-	}
-	if err != nil {
-		return fmt.Errorf("publish the authorities of clients: %w", err)
-	}
-	return nil
+// callers is who requests can be from, and how the cluster's own tokens are had.
+type callers struct {
+	all, tokens authenticator.Request
+	audiences   authenticator.Audiences
+	anonymous   *apiserverconfig.AnonymousAuthConfig
+	requests    *token.Requests
+	// discovery are the documents by which others check the cluster's tokens, by path.
+	discovery map[string]http.Handler
 }
 
-// keepAuthentication has it written again whenever somebody has changed or deleted it, until the server ends.
-func (s *Server) keepAuthentication(client kubernetes.Interface) error {
-	touched := make(chan struct{}, 1)
-	touch := func(any) {
-		select {
-		case touched <- struct{}{}:
-		default:
-		}
-	}
-	_, err := s.informers.Core().V1().ConfigMaps().Informer().AddEventHandler(cache.FilteringResourceEventHandler{
-		FilterFunc: func(obj any) bool {
-			name, err := cache.DeletionHandlingObjectToName(obj)
-			return err == nil && name.Namespace == metav1.NamespaceSystem && name.Name == authenticationName
-		},
-		Handler: cache.ResourceEventHandlerFuncs{UpdateFunc: func(_, cur any) { touch(cur) }, DeleteFunc: touch},
-	})
+// authentication wires what requests may show to be somebody. Tokens are tried in this order: those of ServiceAccounts, those of
+// machines that join, those of issuers outside of the cluster, which may have to be asked for their keys.
+func (s *Server) authentication() (*callers, error) {
+	issuerURL := "https://kubernetes.default.svc." + s.config.Network.ClusterDomain
+	key := s.identities.ServiceAccountKey
+	c := &callers{audiences: authenticator.Audiences{issuerURL}, anonymous: apiserver.PublicInfo()}
+
+	issuer, err := token.NewIssuer(issuerURL, key)
 	if err != nil {
-		return fmt.Errorf("follow the ConfigMap %s: %w", authenticationName, err)
+		return nil, err
 	}
-	s.work.start(s.life, "authorities of clients", func(ctx context.Context) error {
-		for {
-			select {
-			case <-touched:
-			case <-ctx.Done():
-				return nil
-			}
-			if err := s.publishAuthentication(ctx, client); err != nil && ctx.Err() == nil {
-				klog.ErrorS(err, "Trying again in a second")
-				time.AfterFunc(time.Second, func() { touch(nil) })
-			}
+	c.requests = &token.Requests{Issuer: issuer, Audiences: c.audiences, Get: s.registry.Getters()}
+	accounts, err := token.NewAuthenticator(issuerURL, c.audiences, token.WithFallback(s.cachedGetters(), s.registry.Getters()), &key.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	joining := bootstrap.NewAuthenticator(s.informers.Core().V1().Secrets().Lister())
+	tokens := []authenticator.Token{accounts, authenticator.WrapAudienceAgnosticToken(c.audiences, joining)}
+	if path := s.config.API.AuthenticationConfig; path != "" {
+		others, err := issuers.New(s.life, path, c.audiences, issuerURL)
+		if err != nil {
+			return nil, err
 		}
-	})
-	return nil
+		s.work.work(s.life, "authentication configuration", others.Watch)
+		tokens = append(tokens, others)
+		if anonymous := others.Anonymous(); anonymous != nil {
+			c.anonymous = anonymous
+		}
+	}
+	if c.all, c.tokens, err = apiserver.Authenticators(s.identities.CA.CertPEM, s.frontProxies(), union.New(tokens...)); err != nil {
+		return nil, err
+	}
+	c.discovery, err = token.Discovery(issuerURL, "https://"+s.externalAddress(), &key.PublicKey)
+	return c, err
+}
+
+// externalAddress is where clients on other machines, and pods, reach the API server.
+func (s *Server) externalAddress() string {
+	return net.JoinHostPort(s.config.Node.IP, strconv.Itoa(s.config.API.Port))
+}
+
+// cachedGetters read what tokens speak of from the informers.
+func (s *Server) cachedGetters() token.Getters {
+	core := s.informers.Core().V1()
+	accounts, pods, secrets, nodes := core.ServiceAccounts().Lister(), core.Pods().Lister(), core.Secrets().Lister(), core.Nodes().Lister()
+	return token.Getters{
+		ServiceAccount: func(_ context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
+			return accounts.ServiceAccounts(namespace).Get(name)
+		},
+		Pod: func(_ context.Context, namespace, name string) (*corev1.Pod, error) {
+			return pods.Pods(namespace).Get(name)
+		},
+		Secret: func(_ context.Context, namespace, name string) (*corev1.Secret, error) {
+			return secrets.Secrets(namespace).Get(name)
+		},
+		Node: func(_ context.Context, name string) (*corev1.Node, error) { return nodes.Get(name) },
+	}
 }

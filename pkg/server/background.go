@@ -24,14 +24,21 @@ type background struct {
 // logged with the name. What ends before ctx does leaves its part unwell.
 func (b *background) start(ctx context.Context, part, name string, f func(context.Context) error) {
 	b.report(part, nil)
+	b.work(ctx, name, func(ctx context.Context) error {
+		err := f(ctx)
+		b.report(part, fmt.Errorf("%s has ended: %w", name, cmp.Or(err, context.Cause(ctx), errEnded)))
+		return err
+	})
+}
+
+// work runs f as start does, for no part: it may end when it is done.
+func (b *background) work(ctx context.Context, name string, f func(context.Context) error) {
 	b.running.Add(1)
 	go func() {
 		defer b.running.Done()
-		err := f(ctx)
-		if err != nil && ctx.Err() == nil {
+		if err := f(ctx); err != nil && ctx.Err() == nil {
 			klog.ErrorS(err, "Ended before its time", "name", name)
 		}
-		b.report(part, fmt.Errorf("%s has ended: %w", name, cmp.Or(err, context.Cause(ctx), errEnded)))
 	}()
 }
 

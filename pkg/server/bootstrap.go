@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	seeds "github.com/hivemind-project/hivemind/config"
+	"github.com/hivemind-project/hivemind/controllers/bootstrapsigner"
 )
 
 // bootstrap makes what every cluster has: the system's namespaces, roles and classes, and the services that lead to the API
@@ -41,7 +42,10 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.publishAuthentication(ctx, client); err != nil {
 		return err
 	}
-	return s.keepAuthentication(client)
+	if err := s.keepAuthentication(client); err != nil {
+		return err
+	}
+	return s.publishClusterInfo(ctx, client)
 }
 
 // rolesKnown waits until the authorizer has seen the roles of controllers and nodes, which takes a millisecond: without them,
@@ -133,4 +137,18 @@ func (s *Server) publishDNS(ctx context.Context, client kubernetes.Interface) er
 			},
 		},
 	})
+}
+
+// publishClusterInfo tells machines that are about to join where the API server is and how it is known. The controller
+// bootstrapsigner signs it with their tokens.
+func (s *Server) publishClusterInfo(ctx context.Context, client kubernetes.Interface) error {
+	kubeconfig, err := s.identities.ClusterInfo("https://" + s.externalAddress())
+	if err != nil {
+		return err
+	}
+	want := map[string]string{bootstrapsigner.KeyKubeconfig: string(kubeconfig)}
+	if err := ensureData(ctx, client, bootstrapsigner.Namespace, bootstrapsigner.Name, want); err != nil {
+		return fmt.Errorf("publish what is known of the cluster: %w", err)
+	}
+	return nil
 }

@@ -15,8 +15,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// allowed is a client of another user, who has these rights.
-func (c *cluster) allowed(t *testing.T, name string, rules ...rbacv1.PolicyRule) *kubernetes.Clientset {
+// withRights is a client of another user, who has these rights.
+func (c *cluster) withRights(t *testing.T, name string, rules ...rbacv1.PolicyRule) *kubernetes.Clientset {
 	t.Helper()
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules}
 	if _, err := c.RbacV1().ClusterRoles().Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
@@ -101,8 +101,8 @@ func TestRightsToClaims(t *testing.T) {
 	status := onDevices(write, "resourceclaims/status")
 	driver := onDevices([]string{"arbitrary-node:update"}, "resourceclaims/driver")
 	driver.ResourceNames = []string{"gpu.example.com"}
-	scheduler := c.allowed(t, "binder", status, onDevices(write, "resourceclaims/binding")).ResourceV1().ResourceClaims("default")
-	agent := c.allowed(t, "agent", status, driver).ResourceV1().ResourceClaims("default")
+	scheduler := c.withRights(t, "binder", status, onDevices(write, "resourceclaims/binding")).ResourceV1().ResourceClaims("default")
+	agent := c.withRights(t, "agent", status, driver).ResourceV1().ResourceClaims("default")
 	claim, err := c.ResourceV1().ResourceClaims("default").Create(t.Context(), gpuClaim("c", false), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -43,7 +43,7 @@ func (s *Server) encryptionHandlers() map[string]http.Handler {
 		daemon.RotationPath: only(http.MethodPost, func(w http.ResponseWriter, r *http.Request) {
 			begun := make(chan error, 1)
 			// It goes on when the client does not, and ends when the server does.
-			s.work.start(s.life, "rotation of the encryption key", func(ctx context.Context) error {
+			s.work.work(s.life, "rotation of the encryption key", func(ctx context.Context) error {
 				told := false
 				err := s.encryption.Rotate(ctx, func() { told = true; begun <- nil })
 				if told {

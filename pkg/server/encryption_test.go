@@ -54,7 +54,7 @@ func TestSecretsOnTheDisk(t *testing.T) {
 	const word, open = "fjord-of-glass", "glass-of-fjord"
 	dir := filepath.Join(t.TempDir(), "hivemind")
 	encrypt := func(c *config.Config) { c.Encryption.Resources = []string{"secrets", "gauges.example.com"} }
-	c := startClusterWith(t, dir, encrypt)
+	c := startCluster(t, dir, encrypt)
 	if _, err := c.CoreV1().Secrets("default").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}, StringData: map[string]string{"k": word}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestSecretsOnTheDisk(t *testing.T) {
 	if found := files(t, filepath.Join(dir, "etcd"), open); len(found) == 0 {
 		t.Error("what is not encrypted is not found either: this test could not fail")
 	}
-	c = startClusterWith(t, dir, encrypt)
+	c = startCluster(t, dir, encrypt)
 	check("after a restart")
 }
 

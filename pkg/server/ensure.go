@@ -5,6 +5,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -68,6 +69,30 @@ func ensureSlice(ctx context.Context, client kubernetes.Interface, want *discove
 		return fmt.Errorf("make endpoint slice %s/%s: %w", want.Namespace, want.Name, err)
 	}
 	return nil
+}
+
+// ensureData leaves keys of the ConfigMap alone that want does not have.
+func ensureData(ctx context.Context, client kubernetes.Interface, namespace, name string, want map[string]string) error {
+	configMaps := client.CoreV1().ConfigMaps(namespace)
+	old, err := configMaps.Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		_, err = configMaps.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: want}, metav1.CreateOptions{})
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	data := maps.Clone(old.Data)
+	if data == nil {
+		data = map[string]string{}
+	}
+	maps.Copy(data, want)
+	if maps.Equal(data, old.Data) {
+		return nil
+	}
+	old.Data = data
+	_, err = configMaps.Update(ctx, old, metav1.UpdateOptions{})
+	return err
 }
 
 func targetPort(n int32) intstr.IntOrString { return intstr.FromInt32(n) }

@@ -26,17 +26,13 @@ type cluster struct {
 	stop   func()
 }
 
-// startCluster starts a server over dir, which may hold what an earlier one left.
-func startCluster(t *testing.T, dir string) *cluster {
-	t.Helper()
-	return startClusterWith(t, dir, func(*config.Config) {})
-}
-
-// startClusterWith is startCluster with what change makes of the configuration.
-func startClusterWith(t *testing.T, dir string, change func(*config.Config)) *cluster {
+// startCluster starts a server over dir, which may hold what an earlier one left. configure changes its configuration.
+func startCluster(t *testing.T, dir string, configure ...func(*config.Config)) *cluster {
 	t.Helper()
 	c, listener := newConfig(t, dir)
-	change(c)
+	for _, change := range configure {
+		change(c)
+	}
 	config.SetDefaults(c)
 	if errs := config.Validate(c); len(errs) > 0 {
 		t.Fatal(errs)

@@ -63,25 +63,32 @@ func (p *ServiceAccount) Admit(ctx context.Context, a admission.Attributes, o ad
 	if len(pod.Spec.ImagePullSecrets) == 0 {
 		pod.Spec.ImagePullSecrets = slices.Clone(account.ImagePullSecrets)
 	}
-	return nil
+	return p.limit(a, account, pod)
 }
 
 // Validate implements admission.ValidationInterface.
 func (p *ServiceAccount) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	pod, ok := newPodOf(a)
+	if !ok && a.GetResource().GroupResource() == corev1.Resource("pods") && a.GetSubresource() == "ephemeralcontainers" && a.GetOperation() == admission.Update {
+		pod, ok = a.GetObject().(*corev1.Pod)
+	}
 	if !ok {
 		return nil
 	}
-	if _, mirror := pod.Annotations[mirrorPod]; mirror {
-		if pod.Spec.ServiceAccountName != "" {
-			return admission.NewForbidden(a, fmt.Errorf("a mirror pod may not reference service accounts"))
+	if _, mirror := pod.Annotations[mirrorPod]; mirror && a.GetOperation() == admission.Create {
+		if err := checkMirrorPod(pod); err != nil {
+			return admission.NewForbidden(a, err)
 		}
 		return nil
 	}
-	if _, err := p.account(ctx, a.GetNamespace(), pod.Spec.ServiceAccountName); err != nil {
+	if pod.Spec.ServiceAccountName == "" {
+		return admission.NewForbidden(a, fmt.Errorf("no service account specified for pod %s/%s", a.GetNamespace(), pod.Name))
+	}
+	account, err := p.account(ctx, a.GetNamespace(), pod.Spec.ServiceAccountName)
+	if err != nil {
 		return admission.NewForbidden(a, fmt.Errorf("error looking up service account %s/%s: %w", a.GetNamespace(), pod.Spec.ServiceAccountName, err))
 	}
-	return nil
+	return p.limit(a, account, pod)
 }
 
 // newPodOf returns the pod that is being created.
@@ -100,7 +107,11 @@ func (p *ServiceAccount) account(ctx context.Context, namespace, name string) (*
 	if !apierrors.IsNotFound(err) {
 		return account, err
 	}
-	return p.client.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
+	account, err = p.client.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		err = apierrors.NewNotFound(corev1.Resource("serviceaccount"), name)
+	}
+	return account, err
 }
 
 func mountsToken(account *corev1.ServiceAccount, pod *corev1.Pod) bool {

@@ -9,24 +9,29 @@ import (
 
 // refersToSecret tells whether the pod names that Secret of its namespace.
 func refersToSecret(pod *corev1.Pod, name string) bool {
+	return AnySecret(pod, func(is string) bool { return is == name })
+}
+
+// AnySecret asks about every Secret of its namespace that the pod names, until one answers yes.
+func AnySecret(pod *corev1.Pod, ask func(name string) bool) bool {
 	for i := range pod.Spec.ImagePullSecrets {
-		if pod.Spec.ImagePullSecrets[i].Name == name {
+		if ask(pod.Spec.ImagePullSecrets[i].Name) {
 			return true
 		}
 	}
 	for i := range pod.Spec.Volumes {
-		if volumeRefersToSecret(&pod.Spec.Volumes[i].VolumeSource, name) {
+		if anyVolumeSecret(&pod.Spec.Volumes[i].VolumeSource, ask) {
 			return true
 		}
 	}
 	return anyContainer(&pod.Spec, func(envFrom []corev1.EnvFromSource, env []corev1.EnvVar) bool {
 		for i := range envFrom {
-			if ref := envFrom[i].SecretRef; ref != nil && ref.Name == name {
+			if ref := envFrom[i].SecretRef; ref != nil && ask(ref.Name) {
 				return true
 			}
 		}
 		for i := range env {
-			if from := env[i].ValueFrom; from != nil && from.SecretKeyRef != nil && from.SecretKeyRef.Name == name {
+			if from := env[i].ValueFrom; from != nil && from.SecretKeyRef != nil && ask(from.SecretKeyRef.Name) {
 				return true
 			}
 		}
@@ -34,19 +39,19 @@ func refersToSecret(pod *corev1.Pod, name string) bool {
 	})
 }
 
-func volumeRefersToSecret(v *corev1.VolumeSource, name string) bool {
+func anyVolumeSecret(v *corev1.VolumeSource, ask func(name string) bool) bool {
 	var ref *corev1.LocalObjectReference
 	switch {
 	case v.Secret != nil:
-		return v.Secret.SecretName == name
+		return ask(v.Secret.SecretName)
 	case v.Projected != nil:
 		for i := range v.Projected.Sources {
-			if s := v.Projected.Sources[i].Secret; s != nil && s.Name == name {
+			if s := v.Projected.Sources[i].Secret; s != nil && ask(s.Name) {
 				return true
 			}
 		}
 	case v.AzureFile != nil:
-		return v.AzureFile.SecretName == name
+		return ask(v.AzureFile.SecretName)
 	case v.CSI != nil:
 		ref = v.CSI.NodePublishSecretRef
 	case v.ISCSI != nil:
@@ -64,7 +69,7 @@ func volumeRefersToSecret(v *corev1.VolumeSource, name string) bool {
 	case v.StorageOS != nil:
 		ref = v.StorageOS.SecretRef
 	}
-	return ref != nil && ref.Name == name
+	return ref != nil && ask(ref.Name)
 }
 
 // refersToConfigMap tells whether the pod names that ConfigMap of its namespace.

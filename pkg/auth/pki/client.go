@@ -49,3 +49,16 @@ func (b *Bundle) Kubeconfig(name, server string, id *Pair) ([]byte, error) {
 	}
 	return data, nil
 }
+
+// ClusterInfo is a kubeconfig file that says where the server is and how it is known, and nothing of any user.
+func (b *Bundle) ClusterInfo(server string) ([]byte, error) {
+	data, err := yaml.Marshal(&clientcmdv1.Config{
+		APIVersion: "v1",
+		Kind:       "Config",
+		Clusters:   []clientcmdv1.NamedCluster{{Cluster: clientcmdv1.Cluster{Server: server, CertificateAuthorityData: b.CA.CertPEM}}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write what is known of the cluster: %w", err)
+	}
+	return data, nil
+}
