@@ -15,12 +15,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
@@ -38,6 +39,7 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
+	"github.com/hivemind-project/hivemind/pkg/apiserver/aggregation"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/flowcontrol"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
 	"github.com/hivemind-project/hivemind/pkg/audit"
@@ -50,7 +52,7 @@ type Config struct {
 	Loopback *Loopback
 
 	// Listener is where clients connect; Certificate and Key, in PEM, are shown to them; ClientCA is whom client
-	// certificates must come from.
+	// certificates must come from, unless they are a front proxy's.
 	Listener                   net.Listener
 	Certificate, Key, ClientCA []byte
 	// ExternalAddress is host:port that discovery tells clients.
@@ -67,8 +69,10 @@ type Config struct {
 	Admission []admission.Interface
 	// Audit logs requests, where there is a policy.
 	Audit audit.Log
-	// Webhooks is how this server reaches those of custom resources.
-	Webhooks Webhooks
+	// Webhooks is how this server reaches those of custom resources, and by what services servers are found that take part in
+	// the API; Aggregation is what else the latter need.
+	Webhooks    Webhooks
+	Aggregation Aggregation
 	// Serve is passed on to the registry's REST side.
 	Serve registry.ServeOptions
 	// TypeConverter knows the structure of the types that are served, for server-side apply.
@@ -89,6 +93,7 @@ type Server struct {
 	control  *flowcontrol.Control
 	generic  *genericapiserver.GenericAPIServer
 	custom   *apiextensions.CustomResourceDefinitions
+	others   *aggregation.Aggregator
 	loopback *Loopback
 	listener *trackingListener
 	requests *requests
@@ -110,12 +115,19 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return s.chain(newLists().limit(withLives(refuseMistakes(handler, c.Registry.Codecs))), config)
-	}
 	custom, err := newCustomResources(main, c)
 	if err != nil {
 		return nil, err
+	}
+	documents, err := openapi.NewServer(definitionsOf(custom))
+	if err != nil {
+		return nil, err
+	}
+	if s.others, err = newAggregator(main, c, custom, documents); err != nil {
+		return nil, err
+	}
+	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
+		return s.chain(newLists().limit(withLives(refuseMistakes(handler, c.Registry.Codecs))), config)
 	}
 	// The informers are not handed on: readiness would depend on those that controllers start at any time later.
 	server, err := main.Complete(nil).New("hivemind-apiserver", custom.GenericAPIServer)
@@ -124,15 +136,11 @@ func New(c Config) (*Server, error) {
 	}
 	server.Handler.GoRestfulContainer.Router(newRouter())
 	c.Serve.Authorizer, c.Serve.Rules, c.Serve.Audiences = main.Authorization.Authorizer, c.Rules, c.Audiences
-	table, err := installGroups(server, main, c)
-	if err != nil {
+	if err := installGroups(server, main, c, s.others); err != nil {
 		return nil, err
 	}
-	if err := listCustomGroups(custom, table, server.DiscoveryGroupManager); err != nil {
-		return nil, fmt.Errorf("list the groups of custom resources: %w", err)
-	}
-	documents, err := openapi.NewServer(definitionsOf(custom))
-	if err != nil {
+	s.others.Install(server.Handler.NonGoRestfulMux, custom.GenericAPIServer.UnprotectedHandler())
+	if err := server.AddPostStartHook("aggregate-servers", func(ctx genericapiserver.PostStartHookContext) error { return s.others.Start(ctx) }); err != nil {
 		return nil, err
 	}
 	documents.Install(server.Handler.NonGoRestfulMux)
@@ -162,13 +170,12 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the API server's certificate: %w", err)
 	}
-	clients, err := dynamiccertificates.NewStaticCAContent("client-ca", c.ClientCA)
+	clients, err := dynamiccertificates.NewStaticCAContent("client-ca", slices.Concat(c.ClientCA, c.Aggregation.FrontProxyCA))
 	if err != nil {
 		return nil, fmt.Errorf("read the CA of client certificates: %w", err)
 	}
 	g.SecureServing = &genericapiserver.SecureServingInfo{Listener: c.Listener, Cert: certificate, ClientCA: clients, MinTLSVersion: tls.VersionTLS12}
 	g.ExternalAddress = c.ExternalAddress
-	g.DiscoveryAddresses = noAddresses{}
 	g.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
 	g.LoopbackClientConfig = c.Loopback.Config(privileged)
 	g.Authentication = genericapiserver.AuthenticationInfo{APIAudiences: c.Audiences, Authenticator: authenticators(c)}
@@ -182,6 +189,7 @@ func genericConfig(c *Config) (*genericapiserver.Config, error) {
 	g.FlowControl, g.StorageObjectCountTracker = c.FlowControl, c.FlowControl.Counts
 	g.EnableProfiling = false
 	g.EnableIndex = true
+	g.EnableDiscovery = false // that of groups is the aggregator's
 	g.SkipOpenAPIInstallation = true
 	g.RequestTimeout = time.Minute
 	g.ShutdownWatchTerminationGracePeriod = 0
@@ -210,31 +218,26 @@ func storedAs(resource schema.GroupResource) string {
 	return resource.String()
 }
 
-// noAddresses says nothing of where servers are. In kube-apiserver, whose list of groups is the aggregator's, only /api does.
-type noAddresses struct{}
-
-func (noAddresses) ServerAddressByClientCIDRs(net.IP) []metav1.ServerAddressByClientCIDR { return nil }
-
-// installGroups serves every group of the table. It differs from the machinery's own InstallAPIGroups in that the schema for
-// server-side apply is not built before somebody needs it. It returns the names of the groups.
-func installGroups(server *genericapiserver.GenericAPIServer, config *genericapiserver.Config, c Config) (map[string]bool, error) {
+// installGroups serves every group of the table. It differs from the machinery's own InstallAPIGroups in that the
+// schema for server-side apply is not built before somebody needs it.
+func installGroups(server *genericapiserver.GenericAPIServer, config *genericapiserver.Config, c Config, others *aggregation.Aggregator) error {
 	versions := map[string][]schema.GroupVersion{}
-	installed := map[string]bool{}
 	var names []string
 	for _, g := range c.Registry.Groups(c.Serve) {
 		if err := installGroup(server, config, c, g); err != nil {
-			return nil, fmt.Errorf("serve %s: %w", g.GroupVersion, err)
+			return fmt.Errorf("serve %s: %w", g.GroupVersion, err)
 		}
-		if !installed[g.GroupVersion.Group] {
+		if versions[g.GroupVersion.Group] == nil {
 			names = append(names, g.GroupVersion.Group)
-			installed[g.GroupVersion.Group] = true
 		}
 		versions[g.GroupVersion.Group] = append(versions[g.GroupVersion.Group], g.GroupVersion)
+		others.AddBuiltIn(g.GroupVersion)
 	}
 	for _, name := range names {
 		publishGroup(server, config, name, versions[name])
 	}
-	return installed, nil
+	others.AddBuiltIn(apiextensionsv1.SchemeGroupVersion)
+	return nil
 }
 
 // stopWithin is how long a server that has not become ready in time may take to stop.
@@ -255,7 +258,10 @@ func (s *Server) Start(ctx context.Context) error {
 		// The machinery ends the process when a hook is interrupted that follows the start, so these are given their time.
 		err = errors.Join(err, s.waitReady(stop), s.Stop(stop))
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.others.Register(run)
 }
 
 // completePaths waits until every part of the server has told its paths.

@@ -17,17 +17,21 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 )
 
-// Authenticators returns who requests are from: the holder of a client certificate, or of a token (in the header, or in a
-// WebSocket's protocol for browsers).
-func Authenticators(clientCA []byte, tokens authenticator.Token) (all, tokensOnly authenticator.Request, err error) {
+// Authenticators returns who requests are from: whom a front proxy names, the holder of a client certificate, or of a token (in the
+// header, or in a WebSocket's protocol for browsers).
+func Authenticators(clientCA []byte, proxies FrontProxies, tokens authenticator.Token) (all, tokensOnly authenticator.Request, err error) {
 	ca, err := dynamiccertificates.NewStaticCAContent("client-ca", clientCA)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the CA of client certificates: %w", err)
 	}
 	certificates := x509request.NewDynamic(func() (x509.VerifyOptions, bool) { return ca.VerifyOptions() }, x509request.CommonNameUserConversion)
 	tokensOnly = group.NewAuthenticatedGroupAdder(union.New(bearertoken.New(tokens), websocket.NewProtocolAuthenticator(tokens)))
-	// A front proxy's word about users, by headers, comes before both, as in kube-apiserver.
-	return group.NewAuthenticatedGroupAdder(union.New(newCertificateCache(certificates), tokensOnly)), tokensOnly, nil
+	// Their word about users comes before both, as in kube-apiserver.
+	named, err := proxies.authenticator()
+	if err != nil {
+		return nil, nil, err
+	}
+	return group.NewAuthenticatedGroupAdder(union.New(named, newCertificateCache(certificates), tokensOnly)), tokensOnly, nil
 }
 
 // PublicInfo is who may come without credentials unless a configuration says otherwise: whoever asks after the server's health and

@@ -20,7 +20,7 @@ import (
 // collects, and the time that each filter takes, which its neighbours' metrics tell.
 func (s *Server) chain(handler http.Handler, c *genericapiserver.Config) http.Handler {
 	isLong := c.LongRunningFunc
-	handler = s.requests.track(wantRaw(handler), isLong)
+	handler = s.requests.track(s.others.Wrap(wantRaw(handler)), isLong)
 	handler = filters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
 	work := flowcontrolrequest.NewWorkEstimator(c.StorageObjectCountTracker.Get, c.FlowControl.GetInterestedWatchCount, flowcontrolrequest.DefaultWorkEstimatorConfig(), c.FlowControl.GetMaxSeats)
 	handler = genericfilters.WithPriorityAndFairness(handler, isLong, c.FlowControl, work, c.RequestTimeout/4)

@@ -86,6 +86,15 @@ func publishGroup(server *genericapiserver.GenericAPIServer, config *genericapis
 		labels = append(labels, v.Version)
 	}
 	group := apiGroup(name, labels...)
-	server.DiscoveryGroupManager.AddGroup(group)
 	server.Handler.GoRestfulContainer.Add(discovery.NewAPIGroupHandler(server.Serializer, group).WebService())
+}
+
+// apiGroup describes a group by its versions, of which the first is preferred.
+func apiGroup(name string, versions ...string) metav1.APIGroup {
+	group := metav1.APIGroup{Name: name}
+	for _, v := range versions {
+		group.Versions = append(group.Versions, metav1.GroupVersionForDiscovery{GroupVersion: schema.GroupVersion{Group: name, Version: v}.String(), Version: v})
+	}
+	group.PreferredVersion = group.Versions[0]
+	return group
 }

@@ -41,7 +41,7 @@ import (
 // rows is the whole table.
 func rows() []*Resource {
 	var all []*Resource
-	for _, group := range [][]*Resource{coreRows(), appsRows(), batchRows(), networkingRows(), rbacRows(), storageRows(), deviceRows(), admissionRows(), flowcontrolRows(), smallGroupRows()} {
+	for _, group := range [][]*Resource{coreRows(), appsRows(), batchRows(), networkingRows(), rbacRows(), storageRows(), deviceRows(), admissionRows(), flowcontrolRows(), aggregationRows(), smallGroupRows()} {
 		all = append(all, group...)
 	}
 	return all

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/authorization/union"
 	"k8s.io/client-go/kubernetes"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
 	plugins "github.com/hivemind-project/hivemind/pkg/apiserver/admission"
@@ -55,6 +56,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	aggregation := s.aggregation()
 	// All informers that requests need have been asked for. What is made below ends only when it has run, so this comes first.
 	if err := s.syncInformers(ctx); err != nil {
 		return fmt.Errorf("read the storage: %w", err)
@@ -94,6 +96,7 @@ func (s *Server) startAPI(ctx context.Context) error {
 		Informers:       s.informers.Started(),
 		Audit:           log,
 		Webhooks:        webhooks,
+		Aggregation:     aggregation,
 		TypeConverter:   types,
 		CustomResources: s.etcd.RESTOptionsGetter,
 		Extra:           callers.discovery,
@@ -198,6 +201,18 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 // webhooks is how webhooks are reached. One that this server serves itself is called as the administrator.
 func (s *Server) webhooks() (apiserver.Webhooks, error) {
 	return apiserver.NewWebhooks(s.informers, s.identities.RESTConfig(s.URL(), s.identities.Admin))
+}
+
+// aggregation is how servers are reached that take part in the API.
+func (s *Server) aggregation() apiserver.Aggregation {
+	services, ok := s.informers.Lookup(apiregistrationv1.SchemeGroupVersion.WithResource("apiservices"))
+	if !ok {
+		panic("APIServices are not in the resource table")
+	}
+	return apiserver.Aggregation{
+		APIServices: services, Informers: s.informers,
+		ClientCertificate: s.identities.FrontProxyClient.CertPEM, ClientKey: s.identities.FrontProxyClient.KeyPEM, FrontProxyCA: s.identities.FrontProxyCA.CertPEM,
+	}
 }
 
 // kubeletTransport is how this server speaks to node agents: it shows its own certificate and checks theirs.

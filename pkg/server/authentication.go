@@ -58,7 +58,7 @@ func (s *Server) authentication() (*callers, error) {
 			c.anonymous = anonymous
 		}
 	}
-	if c.all, c.tokens, err = apiserver.Authenticators(s.identities.CA.CertPEM, union.New(tokens...)); err != nil {
+	if c.all, c.tokens, err = apiserver.Authenticators(s.identities.CA.CertPEM, s.frontProxies(), union.New(tokens...)); err != nil {
 		return nil, err
 	}
 	c.discovery, err = token.Discovery(issuerURL, "https://"+s.externalAddress(), &key.PublicKey)

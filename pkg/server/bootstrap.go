@@ -46,6 +46,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := s.publishAuthentication(ctx, client); err != nil {
 		return err
 	}
+	if err := s.keepAuthentication(client); err != nil {
+		return err
+	}
 	return s.publishClusterInfo(ctx, client)
 }
 
@@ -134,23 +137,6 @@ func (s *Server) publishDNS(ctx context.Context, client kubernetes.Interface) er
 			},
 		},
 	})
-}
-
-// publishAuthentication tells aggregated API servers whose word about users to take.
-func (s *Server) publishAuthentication(ctx context.Context, client kubernetes.Interface) error {
-	want := map[string]string{
-		"client-ca-file":                     string(s.identities.CA.CertPEM),
-		"requestheader-client-ca-file":       string(s.identities.FrontProxyCA.CertPEM),
-		"requestheader-allowed-names":        `["front-proxy-client"]`,
-		"requestheader-username-headers":     `["X-Remote-User"]`,
-		"requestheader-uid-headers":          `["X-Remote-Uid"]`,
-		"requestheader-group-headers":        `["X-Remote-Group"]`,
-		"requestheader-extra-headers-prefix": `["X-Remote-Extra-"]`,
-	}
-	if err := ensureData(ctx, client, metav1.NamespaceSystem, "extension-apiserver-authentication", want); err != nil {
-		return fmt.Errorf("publish the authorities of clients: %w", err)
-	}
-	return nil
 }
 
 // publishClusterInfo tells machines that are about to join where the API server is and how it is known. The controller

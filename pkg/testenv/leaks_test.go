@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -26,6 +29,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	aggregatorclient "k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset"
 )
 
 // patience is how long a test waits for what takes milliseconds.
@@ -173,6 +178,7 @@ func useAndStop(t *testing.T, streams bool) {
 	} else {
 		close(terminal)
 	}
+	defer aggregate(ctx, t, client, config)()
 	doomed, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "doomed"}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -190,14 +196,50 @@ func useAndStop(t *testing.T, streams bool) {
 	}
 }
 
-// openStreams follows a log and opens a terminal, which nobody ends but the cluster.
-func openStreams(ctx context.Context, t *testing.T, client *kubernetes.Clientset, config *rest.Config, pods []corev1.Pod, ended chan<- error) {
+// aggregate has a server take part in the API, asks it something, and returns what ends it.
+func aggregate(ctx context.Context, t *testing.T, client *kubernetes.Clientset, config *rest.Config) (end func()) {
 	t.Helper()
-	log, err := client.CoreV1().Pods("default").GetLogs(pods[0].Name, &corev1.PodLogOptions{Follow: true}).Stream(ctx)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "{}") }))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // a check of five that are made at once ends the others
+	server.StartTLS()
+	port := int32(server.Listener.Addr().(*net.TCPAddr).Port)
+	_, err := client.CoreV1().Services("default").Create(ctx, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "aggregated"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost"},
+	}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { log.Close() })
+	_, err = aggregatorclient.NewForConfigOrDie(config).ApiregistrationV1().APIServices().Create(ctx, &apiregistrationv1.APIService{
+		ObjectMeta: metav1.ObjectMeta{Name: "v1.aggregated.example.com"},
+		Spec: apiregistrationv1.APIServiceSpec{
+			Group: "aggregated.example.com", Version: "v1", GroupPriorityMinimum: 100, VersionPriority: 100, InsecureSkipTLSVerify: true,
+			Service: &apiregistrationv1.ServiceReference{Namespace: "default", Name: "aggregated", Port: &port},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		_, err := client.RESTClient().Get().AbsPath("/apis/aggregated.example.com/v1").DoRaw(ctx)
+		if err == nil {
+			return server.Close
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("an aggregated server is not asked: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// openStreams follows a log and opens a terminal, which nobody ends but the cluster.
+func openStreams(ctx context.Context, t *testing.T, client *kubernetes.Clientset, config *rest.Config, pods []corev1.Pod, ended chan<- error) {
+	t.Helper()
+	lines, err := client.CoreV1().Pods("default").GetLogs(pods[0].Name, &corev1.PodLogOptions{Follow: true}).Stream(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lines.Close() })
 	executor, err := remotecommand.NewSPDYExecutor(config, http.MethodPost, execURL(client, pods[1].Name, "cat"))
 	if err != nil {
 		t.Fatal(err)

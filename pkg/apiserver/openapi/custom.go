@@ -37,9 +37,9 @@ type custom struct {
 	v2 map[string]addition // by name of the definition
 }
 
-// addition is what a definition adds to the document of version 2.
+// addition is what a definition, or an aggregated server, adds to the document of version 2.
 type addition struct {
-	state          string // of the definition
+	state          string // of the definition or the server
 	json, protobuf string // gzip'd; protobuf is made when asked for
 }
 

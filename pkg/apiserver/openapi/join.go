@@ -13,7 +13,7 @@ import (
 	"sync"
 )
 
-// joinedV2 keeps the stored document of version 2 with what custom resources add, by format, until these change.
+// joinedV2 keeps the stored document of version 2 with what custom resources and aggregated servers add, by format, until these change.
 type joinedV2 struct {
 	mu   sync.Mutex
 	docs map[string]joined
@@ -22,25 +22,32 @@ type joinedV2 struct {
 }
 
 type joined struct {
-	custom string // the hash of what was joined
-	doc    document
+	state string // of what was joined
+	doc   document
 }
 
-// v2 returns the document of that name, with what custom resources add.
+// v2 returns the document of that name, with what custom resources and aggregated servers add.
 func (s *Server) v2(name string) (document, error) {
 	doc, ok := s.stored[name]
 	if !ok {
 		return document{}, fmt.Errorf("%s: %w", name, errNoDocument)
 	}
 	definitions, err := s.custom.established()
-	if err != nil || len(definitions) == 0 {
-		return doc, err
+	if err != nil {
+		return document{}, err
+	}
+	aggregated := s.aggregated.parts()
+	if len(definitions) == 0 && len(aggregated) == 0 {
+		return doc, nil
 	}
 	state := hashOf(definitions)
+	for _, part := range aggregated {
+		state += part.state
+	}
 
 	s.joined.mu.Lock()
 	defer s.joined.mu.Unlock()
-	if have, ok := s.joined.docs[name]; ok && have.custom == state {
+	if have, ok := s.joined.docs[name]; ok && have.state == state {
 		return have.doc, nil
 	}
 	if err := s.learn(); err != nil {
@@ -57,6 +64,13 @@ func (s *Server) v2(name string) (document, error) {
 	join := joinJSON
 	if name == V2Protobuf {
 		join = joinProtobuf
+	}
+	for _, part := range aggregated {
+		if name == V2Protobuf {
+			additions = append(additions, part.protobuf)
+		} else {
+			additions = append(additions, part.json)
+		}
 	}
 	var packed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
@@ -99,7 +113,7 @@ func (s *Server) learn() error {
 	return nil
 }
 
-// growing are the members of a document of version 2 that custom resources add to.
+// growing are the members of a document of version 2 that others add to.
 var growing = []string{"definitions", "parameters", "paths"}
 
 // joinJSON writes the stored document with the additions, each a document too. What more than one has is that of the first.

@@ -5,7 +5,8 @@
 // What is built in is described by documents made at build time and sent as they are stored, gzip'd: they cost no memory
 // but the pages of the program that are read. Documents of custom resources are made of their definitions when asked for, and kept
 // gzip'd until these change (custom.go): /openapi/v3 by group and version, so that nothing is rewritten, and /openapi/v2, one
-// document of 4 MB, joined in 0.1 s once after a change.
+// document of 4 MB, joined in 0.1 s once after a change. Those of aggregated servers join them in the same way, and are read when
+// somebody asks (aggregated.go).
 package openapi
 
 import (
@@ -39,6 +40,8 @@ type Server struct {
 	stored map[string]document
 	custom custom
 	joined joinedV2
+	// aggregated are the servers that answer for group versions in place of this one.
+	aggregated aggregatedServers
 }
 
 // NewServer reads the index of the stored documents. definitions are what custom resources are described by; nil for none.
@@ -103,6 +106,9 @@ func (s *Server) v3Index() (*handler3.OpenAPIV3Discovery, error) {
 	for path, definitions := range custom {
 		index.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: v3URL(path, hashOf(definitions))}
 	}
+	for path, at := range s.aggregated.paths() {
+		index.Paths[path] = at
+	}
 	for name, doc := range s.stored {
 		if path, ok := strings.CutPrefix(name, V3Prefix); ok {
 			index.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: v3URL(path, doc.hash)}
@@ -118,6 +124,10 @@ func (s *Server) serveV3(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, v3Path+"/")
 	doc, ok := s.stored[V3Prefix+path]
 	if !ok {
+		if aggregated := s.aggregated.v3Handler(path); aggregated != nil {
+			aggregated.ServeHTTP(w, r)
+			return
+		}
 		var err error
 		if doc, ok, err = s.custom.documentV3(path); err != nil {
 			fail(w, r, err)

@@ -24,6 +24,7 @@ import (
 
 // defined are the custom resources that a server is told of.
 type defined struct {
+	*Server
 	definitions []*apiextensionsv1.CustomResourceDefinition
 }
 
@@ -34,6 +35,7 @@ func start(t testing.TB) (*defined, http.Handler) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.Server = s
 	m := mux.NewPathRecorderMux("test")
 	s.Install(m)
 	return d, m
