@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -51,7 +52,7 @@ func (p *ServiceAccount) Admit(ctx context.Context, a admission.Attributes, o ad
 		return p.Validate(ctx, a, o)
 	}
 	if pod.Spec.ServiceAccountName == "" {
-		pod.Spec.ServiceAccountName = "default"
+		pod.Spec.ServiceAccountName = defaultAccount
 	}
 	account, err := p.account(ctx, a.GetNamespace(), pod.Spec.ServiceAccountName)
 	if err != nil {
@@ -107,12 +108,28 @@ func (p *ServiceAccount) account(ctx context.Context, namespace, name string) (*
 	if !apierrors.IsNotFound(err) {
 		return account, err
 	}
-	account, err = p.client.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		err = apierrors.NewNotFound(corev1.Resource("serviceaccount"), name)
+	for attempt := 1; ; attempt++ {
+		account, err = p.client.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
+		if !apierrors.IsNotFound(err) {
+			return account, err
+		}
+		if name != defaultAccount || attempt == attempts {
+			return nil, apierrors.NewNotFound(corev1.Resource("serviceaccount"), name)
+		}
+		select {
+		case <-time.After(betweenAttempts):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
-	return account, err
 }
+
+// Every namespace gets an account named default a moment after it was made; a Pod that is as early waits for it, as in Kubernetes.
+const (
+	defaultAccount  = "default"
+	attempts        = 10
+	betweenAttempts = 100 * time.Millisecond
+)
 
 func mountsToken(account *corev1.ServiceAccount, pod *corev1.Pod) bool {
 	if pod.Spec.AutomountServiceAccountToken != nil {
