@@ -30,7 +30,7 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-var update = flag.Bool("update", false, "write testdata/access.txt anew")
+var update = flag.Bool("update", false, "write testdata/access.txt and the table of docs/api.md anew")
 
 // accessVerbs are the verbs of resources and their letters in the table. Other verbs stand in it by their names.
 var accessVerbs = []struct{ verb, letter string }{

@@ -68,6 +68,7 @@ func List(volumes *Volumes) []Plugin {
 		NodeResourcesFit{},
 		VolumeRestrictions{Volumes: volumes},
 		VolumeBinding{Volumes: volumes},
+		DynamicResources{},
 		PodTopologySpread{},
 		InterPodAffinity{},
 		NodeResourcesBalancedAllocation{},

@@ -225,6 +225,11 @@ func TestFilter(t *testing.T) {
 		{"name: other", NodeName{}, pod("p", on("b")), with(nil, node("a")), "a", "!node(s) didn't match the requested node name"},
 		{"name: same", NodeName{}, pod("p", on("a")), with(nil, node("a")), "a", ""},
 
+		{"no claims to devices", DynamicResources{}, pod("p"), with(nil, node("a")), "a", ""},
+		{"a claim to a device", DynamicResources{}, pod("p", func(p *v1.Pod) {
+			p.Spec.ResourceClaims = []v1.PodResourceClaim{{Name: "gpu", ResourceClaimName: ptr.To("gpu")}}
+		}), with(nil, node("a")), "a", "!cannot allocate all claims"},
+
 		{"cordoned", NodeUnschedulable{}, pod("p"), with(nil, node("a", cordoned)), "a", unscheduable},
 		{"cordoned, tolerated", NodeUnschedulable{}, pod("p", tolerating(v1.Toleration{Key: v1.TaintNodeUnschedulable, Operator: v1.TolerationOpExists})),
 			with(nil, node("a", cordoned)), "a", ""},
