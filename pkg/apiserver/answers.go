@@ -38,10 +38,11 @@ func plainOnLoopback(handler http.Handler) http.Handler {
 
 // sameMachine tells whether both ends of the request's connection have the same address.
 func sameMachine(r *http.Request) bool {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !ok {
 		return false
 	}
-	remote, _, err := net.SplitHostPort(r.RemoteAddr)
-	return err == nil && remote == local.IP.String()
+	here, _, err := net.SplitHostPort(local.String())
+	there, _, err2 := net.SplitHostPort(r.RemoteAddr)
+	return err == nil && err2 == nil && here == there
 }
