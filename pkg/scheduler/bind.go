@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync"
 
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -98,14 +99,86 @@ func (s *Scheduler) fail(ctx context.Context, p *queued, f *failure) {
 	if f.room != nil {
 		nominated = f.room.node
 	}
-	s.running.Go(func() {
-		if err := s.patchStatus(ctx, now, condition, nominated); err != nil && ctx.Err() == nil {
-			logger.Error(err, "Error updating pod", "pod", klog.KObj(now))
+	s.tell(ctx, notice{now, condition, nominated, f.room})
+}
+
+// notice is what is to be written about a pod that was not placed, and the room that is to be made for it.
+type notice struct {
+	pod       *v1.Pod
+	condition v1.PodCondition
+	nominated string
+	room      *candidate
+}
+
+// tellers is how many notices may be under way at once. They are fewer than bindings, so that a crowd of pods that cannot be placed keeps neither
+// those that can from their nodes nor clients from the API server.
+const tellers = 2
+
+// notices are those that wait.
+type notices struct {
+	mu      sync.Mutex
+	waiting []notice
+	running int
+}
+
+// tell writes the notice soon. One that makes room does not wait for others.
+func (s *Scheduler) tell(ctx context.Context, n notice) {
+	if n.room != nil {
+		s.running.Go(func() { s.write(ctx, n) })
+		return
+	}
+	s.notices.mu.Lock()
+	defer s.notices.mu.Unlock()
+	s.notices.waiting = append(s.notices.waiting, n)
+	if s.notices.running < tellers {
+		s.notices.running++
+		s.running.Go(func() {
+			for n, ok := s.notices.next(); ok; n, ok = s.notices.next() {
+				s.write(ctx, n)
+			}
+		})
+	}
+}
+
+// next is the notice that has waited longest; where there is none, whoever asks is to end.
+func (q *notices) next() (n notice, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		q.waiting = nil
+		q.running--
+		return n, false
+	}
+	n, q.waiting[0] = q.waiting[0], notice{}
+	q.waiting = q.waiting[1:]
+	return n, true
+}
+
+func (s *Scheduler) write(ctx context.Context, n notice) {
+	logger := klog.FromContext(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	if err := s.patchUnplaced(ctx, n); err != nil && ctx.Err() == nil {
+		logger.Error(err, "Error updating pod", "pod", klog.KObj(n.pod))
+	}
+	if n.room != nil {
+		s.makeRoom(ctx, n.pod, n.room)
+	}
+}
+
+// patchUnplaced writes the notice unless the pod has been placed since.
+func (s *Scheduler) patchUnplaced(ctx context.Context, n notice) (err error) {
+	for range 3 {
+		now, notFound := s.pods.Pods(n.pod.Namespace).Get(n.pod.Name)
+		if notFound != nil || now.UID != n.pod.UID || now.Spec.NodeName != "" || now.DeletionTimestamp != nil {
+			return nil
 		}
-		if f.room != nil {
-			s.makeRoom(ctx, now, f.room)
+		if err = s.patchStatus(ctx, now, n.condition, n.nominated, now.ResourceVersion); !apierrors.IsConflict(err) {
+			return err
 		}
-	})
+	}
+	return err
 }
 
 // makeRoom deletes the victims, who are told why in their status and by an event, and takes back what less important pods were promised
@@ -115,7 +188,7 @@ func (s *Scheduler) makeRoom(ctx context.Context, pod *v1.Pod, room *candidate) 
 	for _, victim := range room.victims {
 		condition := v1.PodCondition{Type: v1.DisruptionTarget, Status: v1.ConditionTrue, Reason: v1.PodReasonPreemptionByScheduler,
 			Message: s.options.Name + ": preempting to accommodate a higher priority pod", ObservedGeneration: victim.Generation}
-		err := s.patchStatus(ctx, victim.Pod, condition, victim.Status.NominatedNodeName)
+		err := s.patchStatus(ctx, victim.Pod, condition, victim.Status.NominatedNodeName, "")
 		if err == nil {
 			err = s.client.CoreV1().Pods(victim.Namespace).Delete(ctx, victim.Name,
 				metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &victim.UID}})
@@ -145,17 +218,21 @@ func (s *Scheduler) makeRoom(ctx context.Context, pod *v1.Pod, room *candidate) 
 	}
 	s.mu.Unlock()
 	for _, other := range lesser {
-		if err := s.patchStatus(ctx, other.Pod, v1.PodCondition{}, ""); err != nil && ctx.Err() == nil {
+		if err := s.patchStatus(ctx, other.Pod, v1.PodCondition{}, "", ""); err != nil && ctx.Err() == nil {
 			logger.Error(err, "Cannot clear 'NominatedNodeName' field of pod", "pod", klog.KObj(other))
 		}
 	}
 }
 
-// patchStatus writes a condition (none where its type is empty) and the nominated node, where that changes anything.
-func (s *Scheduler) patchStatus(ctx context.Context, pod *v1.Pod, condition v1.PodCondition, nominated string) error {
+// patchStatus writes a condition (none where its type is empty) and the nominated node, where that changes anything: to that version of the pod,
+// or to any where it is empty.
+func (s *Scheduler) patchStatus(ctx context.Context, pod *v1.Pod, condition v1.PodCondition, nominated, version string) error {
 	patch := statusPatch(pod, condition, nominated, metav1.NewTime(s.options.Clock.Now()))
 	if patch == nil {
 		return nil
+	}
+	if version != "" {
+		patch["metadata"].(map[string]any)["resourceVersion"] = version
 	}
 	body, err := json.Marshal(patch)
 	if err != nil {

@@ -61,6 +61,7 @@ type Scheduler struct {
 	events    events.EventBroadcaster
 	recorder  events.EventRecorder
 	writes    chan struct{}
+	notices   notices
 	running   sync.WaitGroup
 
 	mu      sync.Mutex // guards cluster; held for the length of a cycle
