@@ -235,7 +235,7 @@ func (k *kind) store(ctx context.Context) error {
 }
 
 // reconciled are the kinds that an API server itself has controllers for: what they write comes soon after each request.
-var reconciled = []string{"CustomResourceDefinition", "APIService"}
+var reconciled = []string{"CustomResourceDefinition", "APIService", "FlowSchema"}
 
 // settle waits until neither server changes an object any more: until it has been the same for a while.
 func (k *kind) settle(ctx context.Context, object string) error {
