@@ -42,6 +42,10 @@ func runJob(t *testing.T, c *cluster, name string, spec batchv1.JobSpec) (*batch
 		done := slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool { return c.Type == batchv1.JobComplete })
 		return done, fmt.Errorf("status %+v", job.Status)
 	})
+	// The job is done when no pod of its has a finalizer any more, which the list before may not say yet.
+	if list, err = pods.List(t.Context(), metav1.ListOptions{LabelSelector: "batch.kubernetes.io/job-name=" + name}); err != nil {
+		t.Fatal(err)
+	}
 	return job, list.Items
 }
 
