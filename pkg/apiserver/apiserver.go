@@ -115,7 +115,7 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	custom, err := newCustomResources(main, c)
+	custom, next, err := newCustomResources(main, c)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func New(c Config) (*Server, error) {
 		return s.chain(newLists().limit(withLives(refuseMistakes(handler, c.Registry.Codecs))), config)
 	}
 	// The informers are not handed on: readiness would depend on those that controllers start at any time later.
-	server, err := main.Complete(nil).New("hivemind-apiserver", custom.GenericAPIServer)
+	server, err := main.Complete(nil).New("hivemind-apiserver", next)
 	if err != nil {
 		return nil, fmt.Errorf("build the API server: %w", err)
 	}
@@ -139,7 +139,7 @@ func New(c Config) (*Server, error) {
 	if err := installGroups(server, main, c, s.others); err != nil {
 		return nil, err
 	}
-	s.others.Install(server.Handler.NonGoRestfulMux, custom.GenericAPIServer.UnprotectedHandler())
+	s.others.Install(server.Handler.NonGoRestfulMux, next.UnprotectedHandler())
 	if err := server.AddPostStartHook("aggregate-servers", func(ctx genericapiserver.PostStartHookContext) error { return s.others.Start(ctx) }); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	apiextensionshelpers "k8s.io/apiextensions-apiserver/pkg/apihelpers"
@@ -19,13 +20,17 @@ import (
 	apiopenapi "k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/kube-openapi/pkg/builder3"
+	"k8s.io/kube-openapi/pkg/util"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 
+	"github.com/hivemind-project/hivemind/pkg/apiserver/customresources"
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
 )
 
 // newCustomResources returns the server of CustomResourceDefinitions and of what they define; requests that the table does not
 // know go there.
-func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions.CustomResourceDefinitions, error) {
+func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions.CustomResourceDefinitions, genericapiserver.DelegationTarget, error) {
 	own := *main
 	own.Serializer = apiextensions.Codecs
 	own.BuildHandlerChainFunc = unprotected
@@ -35,10 +40,11 @@ func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions
 	own.MergedResourceConfig = apiextensions.DefaultAPIResourceConfigSource()
 	own.LoopbackClientConfig = c.Loopback.JSONConfig(privileged)
 	own.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapidefinitions.GetOpenAPIDefinitions, apiopenapi.NewDefinitionNamer(apiextensions.Scheme))
+	objects := c.CustomResources(runtime.NewCodec(unstructured.UnstructuredJSONScheme, unstructured.UnstructuredJSONScheme))
 	config := apiextensions.Config{
 		GenericConfig: &genericapiserver.RecommendedConfig{Config: own},
 		ExtraConfig: apiextensions.ExtraConfig{
-			CRDRESTOptionsGetter: c.CustomResources(runtime.NewCodec(unstructured.UnstructuredJSONScheme, unstructured.UnstructuredJSONScheme)),
+			CRDRESTOptionsGetter: objects,
 			MasterCount:          1,
 			ServiceResolver:      c.Webhooks.Services,
 			AuthResolverWrapper:  c.Webhooks.Authentication,
@@ -46,13 +52,36 @@ func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions
 	}
 	server, err := config.Complete().New(genericapiserver.NewEmptyDelegateWithCustomHandler(http.NotFoundHandler()))
 	if err != nil {
-		return nil, fmt.Errorf("build the server of custom resources: %w", err)
+		return nil, nil, fmt.Errorf("build the server of custom resources: %w", err)
 	}
-	if err := server.Informers.Apiextensions().V1().CustomResourceDefinitions().Informer().SetTransform(establishedForLong); err != nil {
-		return nil, fmt.Errorf("build the server of custom resources: %w", err)
+	definitions := server.Informers.Apiextensions().V1().CustomResourceDefinitions()
+	if err := definitions.Informer().SetTransform(establishedForLong); err != nil {
+		return nil, nil, fmt.Errorf("build the server of custom resources: %w", err)
 	}
-	return server, nil
+	served, err := customresources.New(customresources.Config{
+		Definitions: definitions, RESTOptions: objects, Admission: own.AdmissionControl, Authorizer: server.GenericAPIServer.Authorizer,
+		Services: c.Webhooks.Services, Authentication: c.Webhooks.Authentication,
+		Models: sync.OnceValues(func() (map[string]*spec.Schema, error) {
+			return builder3.BuildOpenAPIDefinitionsForResources(own.OpenAPIV3Config, util.GetCanonicalTypeName(&apiextensionsv1.CustomResourceDefinition{}))
+		}),
+		RequestTimeout: own.RequestTimeout, MinRequestTimeout: time.Duration(own.MinRequestTimeout) * time.Second, MaxRequestBodyBytes: own.MaxRequestBodyBytes,
+		Next: server.GenericAPIServer.UnprotectedHandler(),
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("build the server of custom resources: %w", err)
+	}
+	server.GenericAPIServer.RegisterDestroyFunc(served.Stop)
+	return server, objectsFirst{server.GenericAPIServer, served}, nil
 }
+
+// objectsFirst is the server of definitions as another server's next, which has objects of custom resources served in its stead.
+type objectsFirst struct {
+	genericapiserver.DelegationTarget
+	objects http.Handler
+}
+
+// UnprotectedHandler implements genericapiserver.DelegationTarget.
+func (t objectsFirst) UnprotectedHandler() http.Handler { return t.objects }
 
 // definitionOptions says which version definitions are stored in, from which discovery makes its hash.
 type definitionOptions struct{ generic.RESTOptionsGetter }
