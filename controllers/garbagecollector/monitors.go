@@ -11,11 +11,12 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 )
@@ -32,7 +33,7 @@ type monitor struct {
 	gvr    schema.GroupVersionResource
 	kind   schema.GroupVersionKind
 	prefix string // of the queue keys of its objects
-	store  cache.Indexer
+	store  cache.Store
 	synced cache.InformerSynced
 	stop   context.CancelFunc // nil for an informer that somebody else runs
 }
@@ -194,19 +195,11 @@ func (ms *monitors) monitor(ctx context.Context, gvr schema.GroupVersionResource
 		return m
 	}
 	m = &monitor{gvr: gvr, kind: kind, prefix: prefix}
-	informer, shared := ms.shared.Lookup(gvr)
-	if !shared {
-		informer = metadatainformer.NewFilteredMetadataInformer(ms.client, gvr, metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
-		if err := informer.SetTransform(trim); err != nil {
-			klog.FromContext(ctx).Error(err, "Failed to watch a resource for garbage collection", "resource", gvr)
-			return nil
-		}
+	known := func() { // before it is told of the first object, or that would be dropped
+		ms.mu.Lock()
+		defer ms.mu.Unlock()
+		ms.active[prefix] = m
 	}
-	m.store = informer.GetIndexer()
-	// Known before it is told of the first object, or that would be dropped.
-	ms.mu.Lock()
-	ms.active[prefix] = m
-	ms.mu.Unlock()
 	definesResources := gvr.Resource == "customresourcedefinitions" || gvr.Resource == "apiservices"
 	wake := func(initial bool) {
 		if definesResources && !initial {
@@ -216,22 +209,46 @@ func (ms *monitors) monitor(ctx context.Context, gvr schema.GroupVersionResource
 			}
 		}
 	}
-	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
+	handler := cache.ResourceEventHandlerDetailedFuncs{
 		AddFunc:    func(obj any, initial bool) { ms.sink.added(m, obj); wake(initial) },
 		UpdateFunc: func(old, cur any) { ms.sink.changed(m, old, cur); wake(false) },
 		DeleteFunc: func(obj any) { ms.sink.gone(m, obj); wake(false) },
-	})
+	}
+	informer, shared := ms.shared.Lookup(gvr)
+	if !shared {
+		// Not a shared informer, whose queues take 25 KiB: nobody else listens.
+		var controller cache.Controller
+		m.store, controller = cache.NewInformerWithOptions(cache.InformerOptions{
+			ListerWatcher: ms.listWatch(gvr), ObjectType: &metav1.PartialObjectMetadata{}, Handler: handler, Transform: trim,
+		})
+		m.synced = controller.HasSynced
+		var own context.Context
+		own, m.stop = context.WithCancel(ctx)
+		known()
+		ms.wg.Go(func() { controller.RunWithContext(own) })
+		return m
+	}
+	m.store = informer.GetIndexer()
+	known()
+	registration, err := informer.AddEventHandler(handler)
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Failed to watch a resource for garbage collection", "resource", gvr)
 		return nil
 	}
 	m.synced = registration.HasSynced
-	if !shared {
-		var own context.Context
-		own, m.stop = context.WithCancel(ctx)
-		ms.wg.Go(func() { informer.RunWithContext(own) })
-	}
 	return m
+}
+
+// listWatch reads the metadata of all objects of a resource.
+func (ms *monitors) listWatch(gvr schema.GroupVersionResource) cache.ListerWatcher {
+	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return ms.client.Resource(gvr).Namespace(metav1.NamespaceAll).List(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			return ms.client.Resource(gvr).Namespace(metav1.NamespaceAll).Watch(ctx, options)
+		},
+	}, ms.client)
 }
 
 // end stops a monitor. What it had seen is not taken for deleted: the resource may be served by another version.

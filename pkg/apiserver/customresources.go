@@ -114,3 +114,9 @@ func definitionsOf(server *apiextensions.CustomResourceDefinitions) openapi.Defi
 	lister := server.Informers.Apiextensions().V1().CustomResourceDefinitions().Lister()
 	return func() ([]*apiextensionsv1.CustomResourceDefinition, error) { return lister.List(labels.Everything()) }
 }
+
+// Defines tells whether resource is a custom resource that is served.
+func (s *Server) Defines(resource schema.GroupVersionResource) bool {
+	d, err := s.custom.Informers.Apiextensions().V1().CustomResourceDefinitions().Lister().Get(resource.GroupResource().String())
+	return err == nil && apiextensionshelpers.IsCRDConditionTrue(d, apiextensionsv1.Established) && apiextensionshelpers.HasServedCRDVersion(d, resource.Version)
+}

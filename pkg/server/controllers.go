@@ -39,7 +39,8 @@ func (s *Server) startControllers(ctx context.Context) error {
 			return kubernetes.NewForConfig(s.loopback.Config(controllerUser(name)))
 		},
 		Metadata: func(name string) (metadata.Interface, error) {
-			return metadata.NewForConfig(s.loopback.JSONConfig(controllerUser(name)))
+			client, err := metadata.NewForConfig(s.loopback.JSONConfig(controllerUser(name)))
+			return storedMetadata{client, s.api.Defines, s.etcd.RESTOptionsGetter(metadataCodec{})}, err
 		},
 		Informers: s.informers, Events: controllers.NewEvents(s.life, recorder), RootCA: s.identities.CA.CertPEM, Config: s.config,
 		Authority: certificates.Authority{Cert: s.identities.CA.Cert, Key: s.identities.CA.Key},
