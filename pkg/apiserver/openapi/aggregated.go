@@ -210,7 +210,7 @@ func newPart(gv schema.GroupVersion, whole *spec.Swagger, etag string) (*additio
 		return nil, err
 	}
 	part := &addition{state: gv.String() + etag}
-	if part.json, err = zip(data); err != nil {
+	if part.json, err = split(data); err != nil {
 		return nil, err
 	}
 	part.protobuf, err = zip(message)

@@ -87,15 +87,30 @@ func unpack(archive string) (map[string]document, error) {
 
 // content is the document as it was before it was packed.
 func (d document) content() ([]byte, error) {
+	var data bytes.Buffer
+	data.Grow(d.size() + bytes.MinRead)
+	if _, err := d.WriteTo(&data); err != nil {
+		return nil, err
+	}
+	return data.Bytes(), nil
+}
+
+// size is how long the content is, which the last four bytes of gzip tell.
+func (d document) size() int {
+	return int(binary.LittleEndian.Uint32([]byte(d.gzip[len(d.gzip)-4:])))
+}
+
+// WriteTo writes the content, of which it holds but a window.
+func (d document) WriteTo(w io.Writer) (int64, error) {
 	r, err := gzip.NewReader(strings.NewReader(d.gzip))
 	if err != nil {
-		return nil, fmt.Errorf("unpack OpenAPI document: %w", err)
+		return 0, fmt.Errorf("unpack OpenAPI document: %w", err)
 	}
-	data, err := io.ReadAll(r)
+	n, err := io.Copy(w, r)
 	if err != nil {
-		return nil, fmt.Errorf("unpack OpenAPI document: %w", err)
+		return n, fmt.Errorf("unpack OpenAPI document: %w", err)
 	}
-	return data, nil
+	return n, nil
 }
 
 func hash(content []byte) string { return fmt.Sprintf("%X", sha512.Sum512(content)) }

@@ -8,6 +8,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -39,8 +40,9 @@ type custom struct {
 
 // addition is what a definition, or an aggregated server, adds to the document of version 2.
 type addition struct {
-	state          string // of the definition or the server
-	json, protobuf string // gzip'd; protobuf is made when asked for
+	state    string  // of the definition or the server
+	json     members // as JSON; none where the definition cannot be described
+	protobuf string  // gzip'd; of a definition made when asked for
 }
 
 // established are the definitions that are served, in order of name.
@@ -151,11 +153,11 @@ func options(v2 bool) builder.Options {
 
 // additions are what each of the definitions adds to the document of version 2, in the format of the document of that name. Whatever known says
 // that the document has is left out.
-func (c *custom) additions(name string, definitions []*apiextensionsv1.CustomResourceDefinition, known func(definition string) bool) ([]string, error) {
+func (c *custom) additions(name string, definitions []*apiextensionsv1.CustomResourceDefinition, known func(definition string) bool) ([]addition, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	kept := make(map[string]addition, len(definitions))
-	var out []string
+	var out []addition
 	for _, d := range definitions {
 		a := c.v2[d.Name]
 		if state := stateOf(d); a.state != state {
@@ -166,13 +168,13 @@ func (c *custom) additions(name string, definitions []*apiextensionsv1.CustomRes
 			}
 			a = addition{state: state}
 			if text != nil {
-				if a.json, err = zip(text); err != nil {
+				if a.json, err = split(text); err != nil {
 					return nil, err
 				}
 			}
 		}
-		if name == V2Protobuf && a.json != "" && a.protobuf == "" {
-			text, err := document{gzip: a.json}.content()
+		if name == V2Protobuf && a.json != nil && a.protobuf == "" {
+			text, err := a.json.document()
 			if err != nil {
 				return nil, err
 			}
@@ -185,12 +187,8 @@ func (c *custom) additions(name string, definitions []*apiextensionsv1.CustomRes
 			}
 		}
 		kept[d.Name] = a
-		switch {
-		case a.json == "":
-		case name == V2Protobuf:
-			out = append(out, a.protobuf)
-		default:
-			out = append(out, a.json)
+		if a.json != nil {
+			out = append(out, a)
 		}
 	}
 	c.v2 = kept
@@ -228,14 +226,20 @@ func frame() *spec.Swagger {
 	}}
 }
 
+// zippers are writers at rest: one takes a megabyte.
+var zippers = sync.Pool{New: func() any {
+	w, _ := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed) // fails only for a level that there is not
+	return w
+}}
+
 // zip packs in a hurry: the text is large, and is made anew with every change.
 func zip(content []byte) (string, error) {
 	var packed bytes.Buffer
-	w, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
-	if err != nil {
-		return "", err
-	}
-	if _, err = w.Write(content); err == nil {
+	w := zippers.Get().(*gzip.Writer)
+	defer zippers.Put(w)
+	w.Reset(&packed)
+	_, err := w.Write(content)
+	if err == nil {
 		err = w.Close()
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // joinedV2 keeps the stored document of version 2 with what custom resources and aggregated servers add, by format, until these change.
@@ -24,7 +25,15 @@ type joinedV2 struct {
 type joined struct {
 	state string // of what was joined
 	doc   document
+	rest  time.Time // until when it will do, whatever changes
 }
+
+// A document that took longer than atOnce is not made again for restFactor times as long: where definitions are a thousand and change all the time, no more
+// than a part of a CPU is spent on it. kube-apiserver's document lags behind in the same way.
+const (
+	atOnce     = time.Second
+	restFactor = 4
+)
 
 // v2 returns the document of that name, with what custom resources and aggregated servers add.
 func (s *Server) v2(name string) (document, error) {
@@ -47,7 +56,8 @@ func (s *Server) v2(name string) (document, error) {
 
 	s.joined.mu.Lock()
 	defer s.joined.mu.Unlock()
-	if have, ok := s.joined.docs[name]; ok && have.state == state {
+	begin := time.Now()
+	if have, ok := s.joined.docs[name]; ok && (have.state == state || begin.Before(have.rest)) {
 		return have.doc, nil
 	}
 	if err := s.learn(); err != nil {
@@ -66,11 +76,7 @@ func (s *Server) v2(name string) (document, error) {
 		join = joinProtobuf
 	}
 	for _, part := range aggregated {
-		if name == V2Protobuf {
-			additions = append(additions, part.protobuf)
-		} else {
-			additions = append(additions, part.json)
-		}
+		additions = append(additions, *part)
 	}
 	var packed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
@@ -87,7 +93,11 @@ func (s *Server) v2(name string) (document, error) {
 		s.joined.docs = map[string]joined{}
 	}
 	made := document{gzip: packed.String(), hash: hash([]byte(doc.hash + state))}
-	s.joined.docs[name] = joined{state, made}
+	next := joined{state: state, doc: made}
+	if took := time.Since(begin); took > atOnce {
+		next.rest = time.Now().Add(restFactor * took)
+	}
+	s.joined.docs[name] = next
 	return made, nil
 }
 
@@ -116,68 +126,110 @@ func (s *Server) learn() error {
 // growing are the members of a document of version 2 that others add to.
 var growing = []string{"definitions", "parameters", "paths"}
 
-// joinJSON writes the stored document with the additions, each a document too. What more than one has is that of the first.
-func joinJSON(w io.Writer, stored []byte, additions []string) error {
-	read := func(data []byte) (all map[string]json.RawMessage, grown map[string]map[string]json.RawMessage, err error) {
-		if err := json.Unmarshal(data, &all); err != nil {
-			return nil, nil, fmt.Errorf("read OpenAPI document: %w", err)
-		}
-		grown = map[string]map[string]json.RawMessage{}
-		for _, name := range growing {
-			if all[name] == nil {
-				continue
-			}
-			var members map[string]json.RawMessage
-			if err := json.Unmarshal(all[name], &members); err != nil {
-				return nil, nil, fmt.Errorf("read %s of OpenAPI document: %w", name, err)
-			}
-			grown[name] = members
-			all[name] = nil
-		}
-		return all, grown, nil
+// members are those of a document that grow, each a gzip'd object.
+type members map[string]string
+
+// split takes them out of a document.
+func split(content []byte) (members, error) {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(content, &all); err != nil {
+		return nil, fmt.Errorf("read OpenAPI document: %w", err)
 	}
-	all, grown, err := read(stored)
+	m := members{}
+	for _, name := range growing {
+		if len(all[name]) == 0 {
+			continue
+		}
+		packed, err := zip(all[name])
+		if err != nil {
+			return nil, err
+		}
+		m[name] = packed
+	}
+	return m, nil
+}
+
+// document is one that has these members.
+func (m members) document() ([]byte, error) {
+	all, err := json.Marshal(frame())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, packed := range additions {
-		text, err := document{gzip: packed}.content()
-		if err != nil {
-			return err
-		}
-		_, more, err := read(text)
-		if err != nil {
-			return err
-		}
-		for name, members := range more {
-			if grown[name] == nil {
-				grown[name], all[name] = map[string]json.RawMessage{}, nil
-			}
-			for key, value := range members {
-				if _, ok := grown[name][key]; !ok {
-					grown[name][key] = value
-				}
+	var whole bytes.Buffer
+	if err := joinJSON(&whole, all, []addition{{json: m}}); err != nil {
+		return nil, err
+	}
+	return whole.Bytes(), nil
+}
+
+// joinJSON writes the stored document with the additions. What more than one has is that of the first. One addition at a time is unpacked.
+func joinJSON(w io.Writer, stored []byte, additions []addition) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(stored, &all); err != nil {
+		return fmt.Errorf("read OpenAPI document: %w", err)
+	}
+	for _, a := range additions {
+		for name := range a.json {
+			if all[name] == nil {
+				all[name] = json.RawMessage("{}")
 			}
 		}
 	}
 	return writeObject(w, all, func(w io.Writer, name string) error {
-		if members, ok := grown[name]; ok {
-			return writeObject(w, members, func(w io.Writer, key string) error { _, err := w.Write(members[key]); return err })
+		if !slices.Contains(growing, name) {
+			_, err := w.Write(all[name])
+			return err
 		}
-		_, err := w.Write(all[name])
-		return err
+		return joinMember(w, name, all[name], additions)
 	})
+}
+
+// joinMember writes a growing member of the stored document, with what the additions have of it.
+func joinMember(w io.Writer, name string, stored []byte, additions []addition) error {
+	seen, separator := map[string]bool{}, "{"
+	add := func(object []byte) error {
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(object, &members); err != nil {
+			return fmt.Errorf("read %s of OpenAPI document: %w", name, err)
+		}
+		for _, key := range slices.Sorted(maps.Keys(members)) {
+			if seen[key] {
+				continue
+			}
+			seen[key] = true
+			if err := writeMember(w, separator, key); err != nil {
+				return err
+			}
+			if _, err := w.Write(members[key]); err != nil {
+				return err
+			}
+			separator = ","
+		}
+		return nil
+	}
+	if err := add(stored); err != nil {
+		return err
+	}
+	for _, a := range additions {
+		if a.json[name] == "" {
+			continue
+		}
+		object, err := document{gzip: a.json[name]}.content()
+		if err != nil {
+			return err
+		}
+		if err := add(object); err != nil {
+			return err
+		}
+	}
+	return end(w, separator)
 }
 
 // writeObject writes a JSON object of the keys of members, in order, with the values that value writes: without a copy of the whole.
 func writeObject(w io.Writer, members map[string]json.RawMessage, value func(w io.Writer, key string) error) error {
 	separator := "{"
 	for _, key := range slices.Sorted(maps.Keys(members)) {
-		quoted, err := json.Marshal(key)
-		if err != nil {
-			return err
-		}
-		if _, err := fmt.Fprintf(w, "%s%s:", separator, quoted); err != nil {
+		if err := writeMember(w, separator, key); err != nil {
 			return err
 		}
 		if err := value(w, key); err != nil {
@@ -185,6 +237,20 @@ func writeObject(w io.Writer, members map[string]json.RawMessage, value func(w i
 		}
 		separator = ","
 	}
+	return end(w, separator)
+}
+
+// writeMember writes what stands before a member's value.
+func writeMember(w io.Writer, separator, key string) error {
+	quoted, err := json.Marshal(key)
+	if err == nil {
+		_, err = fmt.Fprintf(w, "%s%s:", separator, quoted)
+	}
+	return err
+}
+
+// end writes the end of an object whose next member would have come after separator.
+func end(w io.Writer, separator string) error {
 	if separator == "{" {
 		separator = "{}"
 	} else {
@@ -196,9 +262,9 @@ func writeObject(w io.Writer, members map[string]json.RawMessage, value func(w i
 
 // joinProtobuf relies on how protocol buffers merge: of two messages one after the other the members are joined, lists
 // appended, and the last of single values holds. So the stored document comes last.
-func joinProtobuf(w io.Writer, stored []byte, additions []string) error {
-	for _, packed := range additions {
-		message, err := document{gzip: packed}.content()
+func joinProtobuf(w io.Writer, stored []byte, additions []addition) error {
+	for _, a := range additions {
+		message, err := document{gzip: a.protobuf}.content()
 		if err != nil {
 			return err
 		}

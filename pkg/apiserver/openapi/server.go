@@ -192,12 +192,10 @@ func serve(w http.ResponseWriter, r *http.Request, doc document, contentType str
 		}
 		return
 	}
-	content, err := doc.content()
-	if err != nil {
-		fail(w, r, err)
-		return
+	w.Header().Set("Content-Length", strconv.Itoa(doc.size()))
+	if r.Method != http.MethodHead {
+		_, _ = doc.WriteTo(w)
 	}
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 }
 
 func takesGzip(r *http.Request) bool {
