@@ -49,6 +49,7 @@ func TestHostile(t *testing.T) {
 		{"stalling streams", stallers},
 		{"hostile webhooks", hooks},
 		{"many definitions", definitions},
+		{"definitions with rules", rules},
 	} {
 		s.step(t, step.name, step.run)
 	}

@@ -14,7 +14,7 @@ import (
 
 // budgets are what handlers may take of memory, in bytes of their estimated cost: those with compiled rules, which requests wait for until others
 // are done with theirs, and those without, of which all that a request or a watch uses are kept.
-var budgets = map[bool]int64{true: 64 << 20, false: 64 << 20}
+var budgets = map[bool]int64{true: 64 << 20, false: 32 << 20}
 
 const (
 	// patience is how long a request waits before its client is told to come back.

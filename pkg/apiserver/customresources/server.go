@@ -7,7 +7,7 @@
 // nothing of them, for all others. Compiled rules are what is large, a program of 16 KiB each and an environment of 64 KiB a place in the
 // schema, and nobody who only reads or watches keeps them.
 //
-// Cost: a definition in use takes about 150 KiB and 2 KiB a place in its schema, beside its rules; a request, two look-ups in maps.
+// Cost: a definition in use takes about 150 KiB and 2 KiB a place in its schema, beside its rules; a request costs two look-ups in maps.
 package customresources
 
 import (
