@@ -48,6 +48,7 @@ func TestHostile(t *testing.T) {
 		{"failing logins", strangers},
 		{"stalling streams", stallers},
 		{"hostile webhooks", hooks},
+		{"hostile conversions", conversions},
 		{"many definitions", definitions},
 	} {
 		s.step(t, step.name, step.run)
