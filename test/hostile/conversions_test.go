@@ -13,9 +13,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
 )
 
 // turncoat is how a conversion webhook misbehaves where it is asked for a single object, whose name says so. Whatever else it converts as it should.
@@ -135,7 +138,14 @@ var turncoats = []turncoat{
 
 // conversions are webhooks of custom resources that hang, lie, or answer more than anybody asked for.
 func conversions(t *testing.T, s *suite) {
-	h := httptest.NewTLSServer(http.HandlerFunc(convert))
+	var dead atomic.Bool
+	h := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if dead.Load() {
+			http.Error(w, "dead", http.StatusInternalServerError)
+			return
+		}
+		convert(w, r)
+	}))
 	defer h.Close()
 	defer h.CloseClientConnections()
 	plural := turncoatDefinition(h.URL, h.Certificate().Raw)
@@ -181,9 +191,28 @@ func conversions(t *testing.T, s *suite) {
 			return nil
 		})
 	}
+	if !*asStock { // it has no controllers here
+		s.leaveBesideDeadConversion(t, objects.Resource(stored), &dead)
+	}
 	if err := definitions.Delete(t.Context(), plural.Name, metav1.DeleteOptions{}); err != nil {
 		t.Error(err)
 	}
+}
+
+// leaveBesideDeadConversion deletes a namespace with an object that cannot be converted: the others go, the namespace when the webhook is back.
+func (s *suite) leaveBesideDeadConversion(t *testing.T, stored dynamic.NamespaceableResourceInterface, dead *atomic.Bool) {
+	client := kubernetes.NewForConfigOrDie(s.admin)
+	if _, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: leaving}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	object := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "conversions.hostile.example.com/v1", "kind": "Turncoat", "metadata": map[string]any{"name": "honest"}}}
+	if _, err := stored.Namespace(leaving).Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	dead.Store(true)
+	s.deleteBeside(t, client, corev1.NamespaceDeletionContentFailure, "ContentDeletionFailed", "Failed to delete all resource types, 1 remaining: conversion webhook for conversions.hostile.example.com/v1, Kind=Turncoat")
+	dead.Store(false)
+	s.gone(t, client)
 }
 
 func ignoreNotFound(err error) error {
