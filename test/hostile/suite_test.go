@@ -42,6 +42,7 @@ type suite struct {
 
 func TestHostile(t *testing.T) {
 	s := start(t)
+	s.calm(t)
 	for _, step := range []struct {
 		name string
 		run  func(*testing.T, *suite)
@@ -164,6 +165,22 @@ func (s *suite) goroutines(t *testing.T) int {
 	}
 	t.Fatal("the server does not say how many goroutines it has")
 	return 0
+}
+
+// calm waits until the server has started what it starts when it is ready.
+func (s *suite) calm(t *testing.T) {
+	t.Helper()
+	for last, same := 0, 0; same < 10; {
+		now := s.goroutines(t)
+		if same++; now > last+5 || now < last-5 {
+			last, same = now, 0
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal(context.Cause(t.Context()))
+		}
+	}
 }
 
 // settle waits until the server has let go what a step made it do.
