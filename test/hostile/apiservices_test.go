@@ -7,14 +7,12 @@ package hostile
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -39,23 +37,9 @@ var strangeServers = []strangeServer{
 	{"hangs.hostile.example.com", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, false},
 	{"never-ends.hostile.example.com", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		spaces := []byte(strings.Repeat(" ", 1<<20))
-		for n := 0; n < 4<<30; n += len(spaces) {
-			if _, err := w.Write(spaces); err != nil {
-				return
-			}
-		}
+		neverEnd(w, r)
 	}, true},
-	{"drips.hostile.example.com", func(w http.ResponseWriter, r *http.Request) {
-		for r.Context().Err() == nil {
-			_, _ = io.WriteString(w, " ") // ends with the client
-			w.(http.Flusher).Flush()
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-r.Context().Done():
-			}
-		}
-	}, true},
+	{"drips.hostile.example.com", drip, true},
 	{"redirects.hostile.example.com", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/again", http.StatusTemporaryRedirect)
 	}, false},

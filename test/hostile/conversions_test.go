@@ -73,31 +73,8 @@ func said(text string) func(http.ResponseWriter, *http.Request, conversion) {
 
 var turncoats = []turncoat{
 	{"hangs", true, func(_ http.ResponseWriter, r *http.Request, _ conversion) { <-r.Context().Done() }, failedConversion + `failed: Post "$URL/?timeout=30s": …`},
-	{"drips", true, func(w http.ResponseWriter, r *http.Request, _ conversion) {
-		for range 10_000 {
-			if _, err := io.WriteString(w, " "); err != nil {
-				return
-			}
-			w.(http.Flusher).Flush()
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-r.Context().Done():
-				return
-			}
-		}
-	}, failedConversion + `failed: unexpected error when reading response body. Please retry. Original error: …`},
-	{"never-ends", false, func(w http.ResponseWriter, _ *http.Request, _ conversion) {
-		most := 4 << 30
-		if *asStock {
-			most = 64 << 20 // it reads all of it
-		}
-		spaces := []byte(strings.Repeat(" ", 1<<20))
-		for n := 0; n < most; n += len(spaces) {
-			if _, err := w.Write(spaces); err != nil {
-				return
-			}
-		}
-	}, failedConversion + `failed: unexpected error when reading response body. Please retry. Original error: the webhook's answer is longer than …`},
+	{"drips", true, func(w http.ResponseWriter, r *http.Request, _ conversion) { drip(w, r) }, failedConversion + `failed: unexpected error when reading response body. Please retry. Original error: …`},
+	{"never-ends", false, func(w http.ResponseWriter, r *http.Request, _ conversion) { neverEnd(w, r) }, failedConversion + `failed: unexpected error when reading response body. Please retry. Original error: the webhook's answer is longer than …`},
 	{"redirects", false, func(w http.ResponseWriter, r *http.Request, _ conversion) {
 		http.Redirect(w, r, "/again", http.StatusTemporaryRedirect)
 	}, failedConversion + `failed: Post "/again": stopped after 10 redirects`},
@@ -134,6 +111,33 @@ var turncoats = []turncoat{
 		o["spec"] = map[string]any{"field0": map[string]any{"name": strings.Repeat("x", swollen)}}
 	}), "ok"},
 	{"takes-hostages", false, changed(func(c conversion) { _, m := c.object(); m["finalizers"] = []any{"example.com/mine"} }), "ok"},
+}
+
+// drip answers byte by byte until whoever asked goes.
+func drip(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body) // only then is it noticed that the client has gone
+	for r.Context().Err() == nil {
+		_, _ = io.WriteString(w, " ") // the loop ends where this fails
+		w.(http.Flusher).Flush()
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-r.Context().Done():
+		}
+	}
+}
+
+// neverEnd answers as much as whoever asked takes, gigabytes at most.
+func neverEnd(w http.ResponseWriter, _ *http.Request) {
+	most := 4 << 30
+	if *asStock {
+		most = 64 << 20 // it reads all of it
+	}
+	spaces := []byte(strings.Repeat(" ", 1<<20))
+	for n := 0; n < most; n += len(spaces) {
+		if _, err := w.Write(spaces); err != nil {
+			return
+		}
+	}
 }
 
 // conversions are webhooks of custom resources that hang, lie, or answer more than anybody asked for.
