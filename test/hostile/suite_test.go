@@ -53,6 +53,7 @@ func TestHostile(t *testing.T) {
 		{"failing logins", strangers},
 		{"stalling streams", stallers},
 		{"hostile webhooks", hooks},
+		{"endless webhooks", loops},
 		{"hostile conversions", conversions},
 		{"hostile servers of APIs", apiServices},
 		{"many definitions", definitions},
