@@ -180,10 +180,7 @@ func conversions(t *testing.T, s *suite) {
 		}
 	})
 	if !*asStock { // which answers after some time, with some gigabytes
-		n := 40
-		if *full {
-			n = 60
-		}
+		const n = 24
 		each(t, n, n, func(ctx context.Context, _ int) error {
 			object, err := objects.Resource(asked).Namespace("default").Get(ctx, "swells", metav1.GetOptions{})
 			if err != nil {
