@@ -58,9 +58,7 @@ func ensure(ctx context.Context, client kubernetes.Interface, objects []runtime.
 	if err != nil {
 		return err
 	}
-	if err := run(ctx, plan(of[*corev1.Namespace](objects), namespaces.Items, everywhere[corev1.Namespace](core.Namespaces()), nil)); err != nil {
-		return err
-	}
+	errNamespaces := run(ctx, plan(of[*corev1.Namespace](objects), namespaces.Items, everywhere[corev1.Namespace](core.Namespaces()), nil))
 
 	clusterRoles, err := rbac.ClusterRoles().List(ctx, opts)
 	if err != nil {
@@ -86,14 +84,14 @@ func ensure(ctx context.Context, client kubernetes.Interface, objects []runtime.
 	if err != nil {
 		return err
 	}
-	return run(ctx, slices.Concat(
+	return errors.Join(errNamespaces, run(ctx, slices.Concat(
 		plan(of[*rbacv1.ClusterRole](objects), clusterRoles.Items, everywhere[rbacv1.ClusterRole](rbac.ClusterRoles()), mergeClusterRole),
 		plan(of[*rbacv1.Role](objects), roles.Items, func(namespace string) api[rbacv1.Role] { return rbac.Roles(namespace) }, mergeRole),
 		plan(of[*rbacv1.ClusterRoleBinding](objects), clusterBindings.Items, everywhere[rbacv1.ClusterRoleBinding](rbac.ClusterRoleBindings()), mergeClusterRoleBinding),
 		plan(of[*rbacv1.RoleBinding](objects), bindings.Items, func(namespace string) api[rbacv1.RoleBinding] { return rbac.RoleBindings(namespace) }, mergeRoleBinding),
 		plan(of[*schedulingv1.PriorityClass](objects), priorities.Items, everywhere[schedulingv1.PriorityClass](client.SchedulingV1().PriorityClasses()), nil),
 		plan(of[*storagev1.StorageClass](objects), storage.Items, everywhere[storagev1.StorageClass](client.StorageV1().StorageClasses()), nil),
-	))
+	)))
 }
 
 // api is a typed client of one kind, within its namespace.

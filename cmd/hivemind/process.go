@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -82,20 +83,33 @@ func withoutSettings(environ []string) []string {
 	return kept
 }
 
+// lastOfServer is the component after which the server role is complete.
+const lastOfServer = "scheduler"
+
+// errNodeNotReady is that time is up and the server does all it should, but the node is not Ready.
+var errNodeNotReady = errors.New("the API is served, but the node is not ready")
+
 // waitReady calls each for every component that becomes ready, and returns when all are.
 func (p *process) waitReady(ctx context.Context, each func(daemon.Event)) error {
 	defer p.progress.Close()
 	told := make(chan error, 1)
 	var last daemon.Event
+	var served atomic.Bool
 	go func() {
 		told <- daemon.Follow(p.progress, func(e daemon.Event) {
 			last = e
+			if e.Component == lastOfServer {
+				served.Store(true)
+			}
 			each(e)
 		})
 	}()
 	next := "\nNext: hivemind logs --data-dir " + p.cfg.DataDir
 	select {
 	case <-ctx.Done():
+		if served.Load() && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return fmt.Errorf("%w yet; the cluster is left running, so that what is in the way, such as a webhook that refuses everything, can be removed%s", errNodeNotReady, next)
+		}
 		return fmt.Errorf("the cluster is not ready: %w%s", context.Cause(ctx), next)
 	case err := <-told:
 		switch {

@@ -85,7 +85,14 @@ func up(ctx context.Context, con *console, cfg *apiconfig.Config, opts upOptions
 	if err != nil {
 		return fmt.Errorf("start hivemindd: %w", err)
 	}
-	if err := d.waitReady(start, p.component); err != nil {
+	// A node can be kept from being Ready by what is stored, such as a webhook that refuses everything: only a server that runs lets it be mended.
+	switch err := d.waitReady(start, p.component); {
+	case errors.Is(err, errNodeNotReady) && opts.detach:
+		return err
+	case errors.Is(err, errNodeNotReady):
+		fmt.Fprintf(con.err, "hivemind: %v\n", err)
+		return d.attend(ctx, con.err)
+	case err != nil:
 		return errors.Join(err, d.stop())
 	}
 	if err := welcome(con, c, p.elapsed(), opts); err != nil {

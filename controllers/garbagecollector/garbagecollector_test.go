@@ -5,10 +5,13 @@ package garbagecollector
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/hivemind-project/hivemind/controllers/internal/testcluster"
 )
@@ -81,6 +84,30 @@ func TestOwnerInAnotherNamespace(t *testing.T) {
 	if events := s.events.Lines(); !slices.Contains(events, want) {
 		t.Errorf("events %v, want %s", events, want)
 	}
+}
+
+// What comes to be served is watched also where something that was served at the start can never be listed.
+func TestServedIsFollowedBesideWhatCannotBeListed(t *testing.T) {
+	s := newServer(t)
+	refused := make(chan struct{})
+	refuse := sync.OnceFunc(func() { close(refused) })
+	s.client.PrependReactor("list", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+		refuse()
+		return true, nil, errors.New("conversion webhook is down")
+	})
+	s.run()
+	<-refused
+	s.mu.Lock()
+	s.served = append(slices.Clone(s.served), &metav1.APIResourceList{GroupVersion: "example.com/v1", APIResources: []metav1.APIResource{
+		{Name: "widgets", Kind: "Widget", Namespaced: true, Verbs: verbsOfAll},
+	}})
+	s.mu.Unlock()
+	testcluster.Eventually(t, "widgets are watched", func() error {
+		if m, _ := s.controller.monitors.byKind(schema.GroupKind{Group: "example.com", Kind: "Widget"}); m.monitor == nil || !m.monitor.synced() {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 }
 
 func TestResourcesComeAndGo(t *testing.T) {

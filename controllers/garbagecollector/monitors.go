@@ -28,6 +28,12 @@ var afterChange = []time.Duration{50 * time.Millisecond, 200 * time.Millisecond,
 
 const safetyNet = 10 * time.Minute
 
+// How often it is looked whether all informers have synced that were there at the start, which takes milliseconds as a rule.
+const (
+	firstLook = 10 * time.Millisecond
+	lastLook  = time.Second
+)
+
 // monitor watches one resource.
 type monitor struct {
 	gvr    schema.GroupVersionResource
@@ -97,10 +103,15 @@ func newMonitors(client metadata.Interface, shared Informers, sink sink) *monito
 func (ms *monitors) run(ctx context.Context, client discovery.ServerResourcesInterface, ready chan<- struct{}) {
 	defer ms.wg.Wait()
 	ms.refresh(ctx, client)
-	for !ms.allSynced() && ctx.Err() == nil {
-		pause(ctx, 20*time.Millisecond)
-	}
-	close(ready)
+	// Some may not sync for long, such as custom resources whose conversion webhook is down. What else is served is followed meanwhile.
+	ms.wg.Go(func() {
+		for wait := firstLook; !ms.allSynced(); wait = min(2*wait, lastLook) {
+			if pause(ctx, wait); ctx.Err() != nil {
+				return
+			}
+		}
+		close(ready)
+	})
 	step := 0 // custom resources may be published a little after the rest
 	for {
 		delay := safetyNet

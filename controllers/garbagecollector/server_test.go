@@ -45,7 +45,15 @@ var resources = map[string]schema.GroupVersionResource{
 	"Widget":    {Group: "example.com", Version: "v1", Resource: "widgets"},
 }
 
+// start returns a server and a controller that runs.
 func start(t *testing.T, objs ...*metav1.PartialObjectMetadata) *server {
+	t.Helper()
+	s := newServer(t, objs...)
+	s.run()
+	return s
+}
+
+func newServer(t *testing.T, objs ...*metav1.PartialObjectMetadata) *server {
 	t.Helper()
 	scheme := fake.NewTestScheme()
 	if err := metav1.AddMetaToScheme(scheme); err != nil {
@@ -65,6 +73,12 @@ func start(t *testing.T, objs ...*metav1.PartialObjectMetadata) *server {
 	s.client.PrependReactor("patch", "*", s.patch)
 	c := New(s.client, s, noneShared{}, &s.events)
 	s.controller = c
+	return s
+}
+
+// run has the controller run until the test ends.
+func (s *server) run() {
+	c, t := s.controller, s.t
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -79,7 +93,6 @@ func start(t *testing.T, objs ...*metav1.PartialObjectMetadata) *server {
 			t.Error("the controller still runs after its context ended")
 		}
 	})
-	return s
 }
 
 // noneShared has no informers, so that the controller runs all itself.

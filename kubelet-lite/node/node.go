@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/component-helpers/apimachinery/lease"
@@ -36,6 +37,8 @@ const (
 	statusPeriod = 10 * time.Second
 	reportPeriod = 5 * time.Minute // of a status that says nothing new
 	retryPeriod  = 200 * time.Millisecond
+
+	registerPeriod = 3 * time.Second // between attempts to register that have failed for long
 )
 
 // Options of a node.
@@ -72,18 +75,23 @@ func New(o Options) *Node {
 	return &Node{Options: o, kick: make(chan struct{}, 1)}
 }
 
-// Register creates the Node object, or takes over the one that is there, and sends a first status. It tries until ctx ends.
+// Register creates the Node object, or takes over the one that is there, and sends a first status. It tries until ctx ends, and after a while says why
+// it has to.
 func (n *Node) Register(ctx context.Context) error {
-	for {
+	pause := wait.Backoff{Duration: retryPeriod, Factor: 1.5, Steps: 8, Cap: registerPeriod}
+	for said := ""; ; {
 		err := n.register(ctx)
 		if err == nil {
 			return nil
 		}
-		klog.FromContext(ctx).V(2).Info("Node cannot be registered yet", "node", klog.KRef("", n.Name), "err", err)
+		if text := err.Error(); pause.Steps <= 5 && text != said && ctx.Err() == nil {
+			said = text
+			klog.FromContext(ctx).Error(err, "Node cannot be registered; trying again", "node", klog.KRef("", n.Name))
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("register node %s: %w", n.Name, errors.Join(ctx.Err(), err))
-		case <-time.After(retryPeriod):
+		case <-time.After(pause.Step()):
 		}
 	}
 }

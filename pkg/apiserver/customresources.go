@@ -47,7 +47,7 @@ func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions
 			CRDRESTOptionsGetter: objects,
 			MasterCount:          1,
 			ServiceResolver:      c.Webhooks.Services,
-			AuthResolverWrapper:  c.Webhooks.Authentication,
+			AuthResolverWrapper:  boundConversions(c.Webhooks.Authentication),
 		},
 	}
 	server, err := config.Complete().New(genericapiserver.NewEmptyDelegateWithCustomHandler(http.NotFoundHandler()))

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -211,6 +212,38 @@ func TestUsersOfAnIssuer(t *testing.T) {
 		who, err := c.whoAmI(t, issuer.Token(t, "hivemind", map[string]any{"sub": "ann", "roles": []string{"dev"}, "team": "blue", "n": n}))
 		return err == nil && who.Username == "co:ann", fmt.Errorf("%v, %w", who, err)
 	})
+}
+
+// An issuer that takes connections and says nothing keeps nobody but its own users out, neither at the start nor later.
+func TestIssuerThatHangs(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close() // connections that nobody has accepted go with it
+	issuer, path := issuertest.New(t), filepath.Join(t.TempDir(), "authentication.yaml")
+	hanging := strings.ReplaceAll(issuer.YAML("hivemind"), issuer.URL, "https://"+silent.Addr().String())
+	mapping := "  claimMappings: {username: {claim: sub, prefix: \"\"}}\n"
+	text := "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n" + hanging + mapping + issuer.YAML("hivemind") + mapping
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := startCluster(t, filepath.Join(t.TempDir(), "hivemind"), func(c *config.Config) { c.API.AuthenticationConfig = path })
+	eventually(t, "the other issuer's keys", func() (bool, error) {
+		who, err := c.whoAmI(t, issuer.Token(t, "hivemind", map[string]any{"sub": "ann"}))
+		return err == nil && who.Username == "ann", err
+	})
+	if _, err := c.whoAmI(t, issuer.Token(t, "hivemind", map[string]any{"iss": "https://" + silent.Addr().String(), "sub": "ben"})); !apierrors.IsUnauthorized(err) {
+		t.Errorf("a token of the issuer that hangs: %v", err)
+	}
+	c.defaultAccount(t)
+	own, err := c.CoreV1().ServiceAccounts("default").CreateToken(t.Context(), "default", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if who, err := c.whoAmI(t, own.Status.Token); err != nil || who.Username != "system:serviceaccount:default:default" {
+		t.Errorf("a ServiceAccount is %v, %v", who, err)
+	}
 }
 
 // A machine joins by a bootstrap token, as kubeadm's users have it: the token's group may ask for a certificate once it is bound to the

@@ -45,24 +45,35 @@ func hooks(t *testing.T, s *suite) {
 		ignore bool // the policy of failure
 		answer func(*admissionv1.AdmissionReview) []byte
 		want   string
+		raw    http.HandlerFunc // in place of answer
 	}{
-		{"hangs", false, nil, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: Post "$URL/?timeout=1s": context deadline exceeded`},
-		{"hangs and is ignored", true, nil, "created"},
-		{"answers nothing", false, func(*admissionv1.AdmissionReview) []byte { return nil }, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: 0-length response with status code: 200 and content type: application/json`},
-		{"answers text", false, func(*admissionv1.AdmissionReview) []byte { return []byte("<html>") }, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: …`},
-		{"answers far too much", false, func(*admissionv1.AdmissionReview) []byte { return []byte(strings.Repeat("x", 64<<20)) }, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: …`},
-		{"answers far too deep", false, func(*admissionv1.AdmissionReview) []byte { return []byte(strings.Repeat(`{"a":`, 200_000)) }, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: …`},
+		{"redirects", false, nil, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: Post "/again": stopped after 10 redirects`,
+			func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "/again", http.StatusTemporaryRedirect)
+			}},
+		{"drips", false, nil, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: unexpected error when reading response body. Please retry. Original error: …`, drip},
+		{"never ends", false, nil, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: …`, neverEnd},
+		{"never ends and is ignored", true, nil, "created", neverEnd},
+		{"hangs", false, nil, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: Post "$URL/?timeout=1s": context deadline exceeded`, nil},
+		{"hangs and is ignored", true, nil, "created", nil},
+		{"answers nothing", false, func(*admissionv1.AdmissionReview) []byte { return nil }, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: 0-length response with status code: 200 and content type: application/json`, nil},
+		{"answers text", false, func(*admissionv1.AdmissionReview) []byte { return []byte("<html>") }, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: …`, nil},
+		{"answers far too much", false, func(*admissionv1.AdmissionReview) []byte { return []byte(strings.Repeat("x", 64<<20)) }, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: …`, nil},
+		{"answers far too deep", false, func(*admissionv1.AdmissionReview) []byte { return []byte(strings.Repeat(`{"a":`, 200_000)) }, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: …`, nil},
 		{"answers another question", false, func(*admissionv1.AdmissionReview) []byte {
 			return []byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"other","allowed":true}}`)
-		}, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": received invalid webhook response: expected response.uid=…`},
-		{"patches what is not there", false, patched(`[{"op":"replace","path":"/nothing/there","value":1}]`), `500 InternalError Internal error occurred: …`},
-		{"patches with what is no patch", false, patched(`{"a":1}`), `500 InternalError Internal error occurred: …`},
-		{"patches itself into growth", false, patched(copies(40)), `500 InternalError Internal error occurred: …`},
-		{"patches in too much", false, patched(`[{"op":"add","path":"/data","value":{"a":"` + strings.Repeat("x", 4<<20) + `"}}]`), `422 Invalid ConfigMap "hooked" is invalid: []: Too long: may not be more than 1048576 bytes`},
-		{"patches the name", false, patched(`[{"op":"replace","path":"/metadata/namespace","value":"kube-system"}]`), `400 BadRequest the namespace of the provided object does not match the namespace sent on the request`},
+		}, `500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": received invalid webhook response: expected response.uid=…`, nil},
+		{"patches what is not there", false, patched(`[{"op":"replace","path":"/nothing/there","value":1}]`), `500 InternalError Internal error occurred: …`, nil},
+		{"patches with what is no patch", false, patched(`{"a":1}`), `500 InternalError Internal error occurred: …`, nil},
+		{"patches itself into growth", false, patched(copies(40)), `500 InternalError Internal error occurred: …`, nil},
+		{"patches in too much", false, patched(`[{"op":"add","path":"/data","value":{"a":"` + strings.Repeat("x", 4<<20) + `"}}]`), `422 Invalid ConfigMap "hooked" is invalid: []: Too long: may not be more than 1048576 bytes`, nil},
+		{"patches the name", false, patched(`[{"op":"replace","path":"/metadata/namespace","value":"kube-system"}]`), `400 BadRequest the namespace of the provided object does not match the namespace sent on the request`, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			hook := newHook(t, tt.answer)
+			if tt.raw != nil {
+				hook.Config.Handler = tt.raw
+			}
 			s.register(t, client, hook, tt.ignore)
 			_, err := client.CoreV1().ConfigMaps("default").Create(t.Context(), hooked(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			got := "created"

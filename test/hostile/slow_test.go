@@ -161,6 +161,13 @@ func startSlowServer(t *testing.T) *slowServer {
 	s.modern.NextProtos = []string{"h2"}
 	s.known.ServerName = "127.0.0.1"
 	s.known.NextProtos = nil
+	s.pid = daemon(t, c)
+	return s
+}
+
+// daemon is the process that runs c.
+func daemon(t *testing.T, c *cluster.Cluster) int {
+	t.Helper()
 	out, err := c.Verb(t.Context(), "status", "-o", "json")
 	if err != nil {
 		t.Fatal(err)
@@ -176,13 +183,11 @@ func startSlowServer(t *testing.T) *slowServer {
 	}
 	for _, p := range status.Processes {
 		if p.Name == "hivemindd" && len(p.PIDs) == 1 {
-			s.pid = p.PIDs[0]
+			return p.PIDs[0]
 		}
 	}
-	if s.pid == 0 {
-		t.Fatalf("hivemindd does not run: %s", out)
-	}
-	return s
+	t.Fatalf("hivemindd does not run: %s", out)
+	return 0
 }
 
 // freshConnections is a client that connects anew for every request.

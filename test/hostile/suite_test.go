@@ -11,9 +11,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/hivemind-project/hivemind/test/cluster"
@@ -39,6 +43,7 @@ type suite struct {
 
 func TestHostile(t *testing.T) {
 	s := start(t)
+	s.calm(t)
 	for _, step := range []struct {
 		name string
 		run  func(*testing.T, *suite)
@@ -49,6 +54,9 @@ func TestHostile(t *testing.T) {
 		{"failing logins", strangers},
 		{"stalling streams", stallers},
 		{"hostile webhooks", hooks},
+		{"endless webhooks", loops},
+		{"hostile conversions", conversions},
+		{"hostile servers of APIs", apiServices},
 		{"many definitions", definitions},
 		{"definitions with rules", rules},
 	} {
@@ -111,7 +119,11 @@ func (s *suite) step(t *testing.T, name string, run func(*testing.T, *suite)) {
 			t.Fatal(err)
 		}
 		begin := time.Now()
+		before := s.goroutines(t)
 		defer func() {
+			if !t.Failed() {
+				s.settle(t, before)
+			}
 			took, failed := bystander.Stop()
 			for i, err := range failed {
 				if i < 5 {
@@ -132,6 +144,60 @@ func (s *suite) step(t *testing.T, name string, run func(*testing.T, *suite)) {
 		}()
 		run(t, s)
 	})
+}
+
+// mayStay is how many goroutines more a server may have after a step: those of what it builds when it is first needed, and of connections that wait to be
+// used again. What a step leaves behind is a multiple of that.
+const mayStay = 120
+
+// goroutines is how many the server has.
+func (s *suite) goroutines(t *testing.T) int {
+	t.Helper()
+	text, err := kubernetes.NewForConfigOrDie(s.admin).RESTClient().Get().AbsPath("/metrics").DoRaw(context.WithoutCancel(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "go_goroutines "); ok {
+			n, err := strconv.Atoi(strings.TrimSpace(value))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatal("the server does not say how many goroutines it has")
+	return 0
+}
+
+// calm waits until the server has started what it starts when it is ready.
+func (s *suite) calm(t *testing.T) {
+	t.Helper()
+	for last, same := 0, 0; same < 10; {
+		now := s.goroutines(t)
+		if same++; now > last+5 || now < last-5 {
+			last, same = now, 0
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal(context.Cause(t.Context()))
+		}
+	}
+}
+
+// settle waits until the server has let go what a step made it do.
+func (s *suite) settle(t *testing.T, before int) {
+	t.Helper()
+	now := 0
+	err := wait.PollUntilContextTimeout(context.WithoutCancel(t.Context()), 100*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		now = s.goroutines(t)
+		return now <= before+mayStay, nil
+	})
+	if err != nil {
+		t.Errorf("%d goroutines before, and %d after: %v", before, now, err)
+	}
+	t.Logf("goroutines: %d before, %d after", before, now)
 }
 
 func latency(sorted []time.Duration) string {

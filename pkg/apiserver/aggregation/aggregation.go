@@ -195,8 +195,8 @@ func (a *Aggregator) changed(ctx context.Context, obj any) {
 	}
 	p.update(s, a.config.ClientCertificate, a.config.ClientKey)
 	a.proxies.Store(&proxies)
-	a.remote.discovery.AddAPIService(s, anyway{p})
-	a.config.Documents.SetAggregated(gv, p)
+	a.remote.discovery.AddAPIService(s, documents{anyway{p}})
+	a.config.Documents.SetAggregated(gv, documents{p})
 }
 
 func (a *Aggregator) deleted(obj any) {

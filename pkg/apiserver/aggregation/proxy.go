@@ -3,6 +3,7 @@
 package aggregation
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -64,6 +65,32 @@ type anyway struct{ *proxy }
 
 // ServeHTTP implements http.Handler.
 func (p anyway) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.pass(p.target.Load(), w, r) }
+
+// mostOfADocument is how long what a server tells of itself may be, in bytes: it is kept in memory while it is read.
+const mostOfADocument = 16 << 20
+
+// documents are a server as those ask it that want to know what it serves. One that tells without end is taken for one that does not answer in time: what
+// it has said by then could be understood as a document of nothing.
+type documents struct{ http.Handler }
+
+// ServeHTTP implements http.Handler.
+func (d documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	d.Handler.ServeHTTP(&boundedWriter{w, r.Context(), mostOfADocument}, r)
+}
+
+type boundedWriter struct {
+	http.ResponseWriter
+	ctx  context.Context // of the request
+	left int
+}
+
+func (w *boundedWriter) Write(data []byte) (int, error) {
+	if w.left -= len(data); w.left < 0 {
+		<-w.ctx.Done()
+		return 0, context.Cause(w.ctx)
+	}
+	return w.ResponseWriter.Write(data)
+}
 
 func (p *proxy) pass(t *target, w http.ResponseWriter, r *http.Request) {
 	if t.err != nil {
