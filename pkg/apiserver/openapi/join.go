@@ -53,7 +53,8 @@ func (s *Server) v2(name string) (document, error) {
 	if err := s.learn(); err != nil {
 		return document{}, err
 	}
-	additions, err := s.custom.additions(name, definitions, func(definition string) bool { return s.joined.known[definition] })
+	known := func(definition string) bool { return s.joined.known[definition] }
+	additions, err := s.custom.additions(name, definitions, known)
 	if err != nil {
 		return document{}, err
 	}
@@ -65,19 +66,29 @@ func (s *Server) v2(name string) (document, error) {
 	if name == V2Protobuf {
 		join = joinProtobuf
 	}
-	for _, part := range aggregated {
-		if name == V2Protobuf {
-			additions = append(additions, part.protobuf)
-		} else {
-			additions = append(additions, part.json)
+	var replaced []string
+	if len(aggregated) > 0 {
+		custom, err := s.custom.additions(V2JSON, definitions, known)
+		if err != nil {
+			return document{}, err
 		}
+		united, err := s.unite(aggregated, custom)
+		if err != nil {
+			return document{}, err
+		}
+		packed, err := united.in(name)
+		if err != nil {
+			return document{}, err
+		}
+		// Before those of custom resources, of which it may replace some.
+		additions, replaced = append([]string{packed}, additions...), united.replaced
 	}
 	var packed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
 	if err != nil {
 		return document{}, err
 	}
-	if err := join(w, content, additions); err != nil {
+	if err := join(w, content, additions, replaced); err != nil {
 		return document{}, err
 	}
 	if err := w.Close(); err != nil {
@@ -116,8 +127,9 @@ func (s *Server) learn() error {
 // growing are the members of a document of version 2 that others add to.
 var growing = []string{"definitions", "parameters", "paths"}
 
-// joinJSON writes the stored document with the additions, each a document too. What more than one has is that of the first.
-func joinJSON(w io.Writer, stored []byte, additions []string) error {
+// joinJSON writes the stored document without the definitions that are replaced, with the additions, each a document too. What more than one has is that of
+// the first.
+func joinJSON(w io.Writer, stored []byte, additions, replaced []string) error {
 	read := func(data []byte) (all map[string]json.RawMessage, grown map[string]map[string]json.RawMessage, err error) {
 		if err := json.Unmarshal(data, &all); err != nil {
 			return nil, nil, fmt.Errorf("read OpenAPI document: %w", err)
@@ -139,6 +151,9 @@ func joinJSON(w io.Writer, stored []byte, additions []string) error {
 	all, grown, err := read(stored)
 	if err != nil {
 		return err
+	}
+	for _, name := range replaced {
+		delete(grown["definitions"], name)
 	}
 	for _, packed := range additions {
 		text, err := document{gzip: packed}.content()
@@ -196,13 +211,19 @@ func writeObject(w io.Writer, members map[string]json.RawMessage, value func(w i
 
 // joinProtobuf relies on how protocol buffers merge: of two messages one after the other the members are joined, lists
 // appended, and the last of single values holds. So the stored document comes last.
-func joinProtobuf(w io.Writer, stored []byte, additions []string) error {
+func joinProtobuf(w io.Writer, stored []byte, additions, replaced []string) error {
 	for _, packed := range additions {
 		message, err := document{gzip: packed}.content()
 		if err != nil {
 			return err
 		}
 		if _, err := w.Write(message); err != nil {
+			return err
+		}
+	}
+	if len(replaced) > 0 {
+		var err error
+		if stored, err = withoutDefinitions(stored, replaced); err != nil {
 			return err
 		}
 	}
