@@ -63,12 +63,16 @@ func (k *kind) oddReads() []odd {
 		"resourceVersion=1&resourceVersionMatch=Newest", "resourceVersion=1&continue=abc", "limit=-1", "limit=1&continue=abc", "limit=1&continue=eyJ2IjoiIiwicnYiOjEsInN0YXJ0IjoiYSJ9",
 		"limit=1&continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiIuLi9hIn0", "timeoutSeconds=soon", "sendInitialEvents=true", "sendInitialEvents=perhaps",
 		"labelSelector=a+in+b", "labelSelector=a>b", "labelSelector=-a", "labelSelector=a=-b", "labelSelector=a+in+()", "labelSelector=,", "labelSelector=(", "labelSelector=a/b/c",
-		"labelSelector=" + strings.Repeat("a", 64), "fieldSelector==", "fieldSelector=,", "fieldSelector=metadata.name>1", "fieldSelector=metadata.labels=a", "fieldSelector=metadata.name=a\\",
+		"labelSelector=" + strings.Repeat("a", 64), "fieldSelector==", "fieldSelector=metadata.name>1", "fieldSelector=metadata.labels=a", "fieldSelector=metadata.name=a\\",
 		"watch=1&resourceVersion=abc", "watch=1&resourceVersion=-1", "watch=1&continue=abc", "watch=1&resourceVersionMatch=Exact", "watch=1&resourceVersionMatch=NotOlderThan",
 		"watch=1&sendInitialEvents=true", "watch=1&fieldSelector=no.such=field",
 		"watch=1&labelSelector==", "watch=1&timeoutSeconds=soon", "pretty=1&resourceVersion=abc", "timeout=soon", "timeout=-1s",
 	} {
-		all = append(all, odd{id: "list with " + query, method: http.MethodGet, query: queryOf(query)})
+		o := odd{id: "list with " + query, method: http.MethodGet, query: queryOf(query)}
+		if !o.query.Has("fieldSelector") { // what else there is, is not the same
+			o.query.Set("fieldSelector", "metadata.name="+name)
+		}
+		all = append(all, o)
 	}
 	for _, accept := range []string{
 		table, "application/json;as=Table;v=v1beta1;g=meta.k8s.io", "application/json;as=Table;v=v2;g=meta.k8s.io", "application/json;as=Parity;v=v1;g=meta.k8s.io",
@@ -98,7 +102,7 @@ func (k *kind) oddWrites() []odd {
 	}
 	for _, contentType := range []string{"text/plain", "application/x-www-form-urlencoded", "application/json, text/plain", "application/cbor", "application/vnd.kubernetes.protobuf"} {
 		send("create as "+contentType, http.MethodPost, "", contentType, `{}`, "")
-		send("delete as "+contentType, http.MethodDelete, name, contentType, `{}`, "")
+		send("delete as "+contentType, http.MethodDelete, name, contentType, `{"dryRun":["All"]}`, "")
 	}
 	for _, body := range []string{
 		`[{"op":"replace","path":"/noSuchField","value":1}]`, `[{"op":"add","path":"/no/such/path","value":1}]`, `[{"op":"add","path":"noSlash","value":1}]`, `[{"op":"move","from":"/noSuchField","path":"/kind"}]`,
@@ -118,8 +122,9 @@ func (k *kind) oddWrites() []odd {
 	for _, query := range []string{"force=perhaps", "force=true&force=false", "fieldManager=" + strings.Repeat("m", 129), "fieldManager=", "fieldValidation=strict"} {
 		send("apply with "+query, http.MethodPatch, name, string(types.ApplyPatchType), `{}`, query)
 	}
-	for _, body := range []string{
-		`{"kind":"DeleteOptions","apiVersion":"v2"}`, `{"kind":"DeleteOptions","apiVersion":"meta.k8s.io/v1"}`, `{"gracePeriodSeconds":-5}`, `{"preconditions":{"uid":"x","resourceVersion":"1"}}`, `{"dryRun":["All","All"]}`, `[]`, `null`,
+	for _, body := range []string{ // beside which the query is not read
+		`{"dryRun":["All"],"kind":"DeleteOptions","apiVersion":"v2"}`, `{"dryRun":["All"],"kind":"DeleteOptions","apiVersion":"meta.k8s.io/v1"}`, `{"dryRun":["All"],"gracePeriodSeconds":-5}`,
+		`{"dryRun":["All"],"preconditions":{"uid":"x","resourceVersion":"1"}}`, `{"dryRun":["All","All"]}`, `[]`,
 	} {
 		send("delete with "+body, http.MethodDelete, name, "application/json", body, "")
 		send("delete all of none with "+body, http.MethodDelete, "", "application/json", body, "labelSelector=no=such")
@@ -139,7 +144,7 @@ func (k *kind) oddPaths() []odd {
 		{id: "patch of the collection", method: http.MethodPatch, body: `{}`, contentType: string(types.MergePatchType)},
 		{id: "a method of no kind", method: "WISH"},
 		{id: "options", method: http.MethodOptions, name: name},
-		{id: "a slash at the end", method: http.MethodGet, name: "/"},
+		{id: "a slash at the end", method: http.MethodGet, name: "/", query: url.Values{"fieldSelector": {"metadata.name=" + name}}},
 	}
 	for _, path := range []string{name + "/", "/" + name + "//status", "A_B", "a%20b", "a%2Fb", "%25", strings.Repeat("a", 300), name + "/parity", name + "/status/parity", "parity-nobody/status", "parity-nobody/scale"} {
 		all = append(all, odd{id: "read " + path, method: http.MethodGet, name: path})
