@@ -63,7 +63,7 @@ func (k *kind) oddReads() []odd {
 		"resourceVersion=1&resourceVersionMatch=Newest", "resourceVersion=1&continue=abc", "limit=-1", "limit=1&continue=abc", "limit=1&continue=eyJ2IjoiIiwicnYiOjEsInN0YXJ0IjoiYSJ9",
 		"limit=1&continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiIuLi9hIn0", "timeoutSeconds=soon", "sendInitialEvents=true", "sendInitialEvents=perhaps",
 		"labelSelector=a+in+b", "labelSelector=a>b", "labelSelector=-a", "labelSelector=a=-b", "labelSelector=a+in+()", "labelSelector=,", "labelSelector=(", "labelSelector=a/b/c",
-		"labelSelector=" + strings.Repeat("a", 64), "fieldSelector==", "fieldSelector=metadata.name>1", "fieldSelector=metadata.labels=a", "fieldSelector=metadata.name=a\\",
+		"labelSelector=" + strings.Repeat("a", 64), "fieldSelector=metadata.name>1", "fieldSelector=metadata.labels=a", "fieldSelector=metadata.name=a\\",
 		"watch=1&resourceVersion=abc", "watch=1&resourceVersion=-1", "watch=1&continue=abc", "watch=1&resourceVersionMatch=Exact", "watch=1&resourceVersionMatch=NotOlderThan",
 		"watch=1&sendInitialEvents=true", "watch=1&fieldSelector=no.such=field",
 		"watch=1&labelSelector==", "watch=1&timeoutSeconds=soon", "pretty=1&resourceVersion=abc", "timeout=soon", "timeout=-1s",
