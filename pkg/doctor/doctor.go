@@ -57,6 +57,7 @@ func checks() []check {
 		{name: "network", run: checkNetwork, containers: true},
 		{name: "forwarding", run: checkForwarding, containers: true},
 		{name: "address", run: checkAddress},
+		{name: "ranges", run: checkRanges, containers: true},
 		{name: "ports", run: checkPorts},
 		{name: "disk", run: checkDisk},
 		{name: "data", run: checkData},

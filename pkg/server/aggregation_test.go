@@ -310,39 +310,3 @@ func TestFrontProxy(t *testing.T) {
 		})
 	}
 }
-
-// Aggregated servers learn from a ConfigMap whom to believe; it comes back whatever becomes of it.
-func TestAuthenticationIsKept(t *testing.T) {
-	c := newCluster(t)
-	maps := c.CoreV1().ConfigMaps("kube-system")
-	published, err := maps.Get(t.Context(), authenticationName, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]string{
-		"client-ca-file":                     string(c.server.identities.CA.CertPEM),
-		"requestheader-client-ca-file":       string(c.server.identities.FrontProxyCA.CertPEM),
-		"requestheader-allowed-names":        `["front-proxy-client"]`,
-		"requestheader-username-headers":     `["X-Remote-User"]`,
-		"requestheader-uid-headers":          `["X-Remote-Uid"]`,
-		"requestheader-group-headers":        `["X-Remote-Group"]`,
-		"requestheader-extra-headers-prefix": `["X-Remote-Extra-"]`,
-	}
-	if diff := cmp.Diff(want, published.Data); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-	changed := published.DeepCopy()
-	changed.Data["requestheader-allowed-names"] = `["anyone"]`
-	if _, err := maps.Update(t.Context(), changed, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	restored := func() (bool, error) {
-		got, err := maps.Get(t.Context(), authenticationName, metav1.GetOptions{})
-		return err == nil && cmp.Equal(want, got.Data), err
-	}
-	eventually(t, "the change to be undone", restored)
-	if err := maps.Delete(t.Context(), authenticationName, metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the deletion to be undone", restored)
-}

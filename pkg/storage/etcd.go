@@ -105,6 +105,9 @@ func Start(ctx context.Context, opts Options) (*Etcd, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("look for an existing storage: %w", err)
 	}
+	if err := keepNext(opts.Dir); err != nil {
+		return nil, fmt.Errorf("prepare the storage's log: %w", err)
+	}
 	beat := tick
 	if opts.UnsafeNoFsync {
 		beat = throwAwayTick

@@ -96,7 +96,7 @@ func (e *Etcd) decorate(
 	if err != nil {
 		return nil, nil, err
 	}
-	return oneLife{bookmarking{store}}, sync.OnceFunc(store.Close), nil
+	return oneLife{bookmarking{retrying{endings{store}}}}, sync.OnceFunc(store.Close), nil
 }
 
 // bookmarking sends who watches, and wants it, a bookmark every BookmarkInterval in which nothing else came, as Kubernetes' watch cache does. Without, the

@@ -38,8 +38,9 @@ const (
 // space refuses what needs room while there is none, and makes room where it can.
 //
 // The disk: etcd ends the process when it cannot write. So writes are refused before, as long as less is free than it takes in advance for the next file of its log
-// and for the database to grow, and deletions while the log alone might not go on. Reads do, and all else once space is free. It costs a statfs(2) a write, one
-// microsecond. What is not held back is leases that expire, for which the database's file has blocks in advance.
+// and for the database to grow, and what ends objects while neither that is free nor log and database have room of their own (setaside.go). Reads do go on, and all
+// else once space is free. It costs a statfs(2) a write, one microsecond. What is not held back is leases that expire, for which the database's file has
+// blocks in advance.
 //
 // The quota: etcd raises an alarm when the database's file has reached it, and refuses writes until somebody has compacted and defragmented it and taken the alarm
 // back. That is done here, at once and again every reclaimInterval as long as it does not help, which is until enough objects are deleted. No history is kept
@@ -48,7 +49,7 @@ type space struct {
 	server *etcdserver.EtcdServer
 	dir    string
 	need   uint64 // bytes that have to be free on the disk for a write
-	last   uint64 // and for a deletion
+	last   uint64 // and for a deletion, unless it finds room that was set aside
 	quota  int64
 	spare  int64 // by which the database's file is backed beyond its size
 
@@ -108,9 +109,34 @@ func (s *space) err() error {
 
 // onDisk says that less than need is free on the disk.
 func (s *space) onDisk(need uint64) error {
+	free, err := s.free()
+	if err != nil || free >= need {
+		return err
+	}
+	return s.tooLittle(free, need)
+}
+
+// ending says that there is no room for what ends an object: its deletion, or a write to it while it is being deleted.
+func (s *space) ending() error {
+	free, err := s.free()
+	if err != nil || free >= s.last || free >= small && setAside(s.dir, s.server.Backend().Size()) {
+		return err
+	}
+	return s.tooLittle(free, s.last)
+}
+
+// errDiskFull begins what is said where the disk has too little room.
+var errDiskFull = errors.New("etcdserver: no space left on device")
+
+func (s *space) tooLittle(free, need uint64) error {
+	return fmt.Errorf("%w: %d MiB are free in %s, %d MiB have to be; free space there, and writes go on", errDiskFull, free>>20, s.dir, need>>20)
+}
+
+// free is how many bytes are, and logs where writes begin or end to be refused.
+func (s *space) free() (uint64, error) {
 	free, err := freeBytes(s.dir)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if low := free < s.need; s.low.Swap(low) != low {
 		if low {
@@ -119,10 +145,7 @@ func (s *space) onDisk(need uint64) error {
 			klog.InfoS("The disk has space again; writes go on", "dir", s.dir, "freeBytes", free)
 		}
 	}
-	if free >= need {
-		return nil
-	}
-	return fmt.Errorf("etcdserver: no space left on device: %d MiB are free in %s, %d MiB have to be; free space there, and writes go on", free>>20, s.dir, need>>20)
+	return free, nil
 }
 
 func freeBytes(dir string) (uint64, error) {
@@ -149,8 +172,8 @@ func (s *space) back() {
 }
 
 // do makes a request that needs room.
-func (s *space) do(f func() error) error {
-	if err := s.err(); err != nil {
+func (s *space) do(ctx context.Context, f func() error) error {
+	if err := s.err(); err != nil && (!errors.Is(err, errDiskFull) || !ends(ctx) || s.ending() != nil) {
 		return err
 	}
 	err := f()
@@ -227,7 +250,7 @@ type guardedKV struct {
 }
 
 func (g guardedKV) Put(ctx context.Context, r *pb.PutRequest, opts ...grpc.CallOption) (out *pb.PutResponse, err error) {
-	err = g.space.do(func() error {
+	err = g.space.do(ctx, func() error {
 		out, err = g.KVClient.Put(ctx, r, opts...)
 		return err
 	})
@@ -236,12 +259,12 @@ func (g guardedKV) Put(ctx context.Context, r *pb.PutRequest, opts ...grpc.CallO
 
 func (g guardedKV) Txn(ctx context.Context, r *pb.TxnRequest, opts ...grpc.CallOption) (out *pb.TxnResponse, err error) {
 	if !puts(r.Success) && !puts(r.Failure) {
-		if err := g.space.onDisk(g.space.last); err != nil {
+		if err := g.space.ending(); err != nil {
 			return nil, err
 		}
 		return g.KVClient.Txn(ctx, r, opts...)
 	}
-	err = g.space.do(func() error {
+	err = g.space.do(ctx, func() error {
 		out, err = g.KVClient.Txn(ctx, r, opts...)
 		return err
 	})
@@ -249,7 +272,7 @@ func (g guardedKV) Txn(ctx context.Context, r *pb.TxnRequest, opts ...grpc.CallO
 }
 
 func (g guardedKV) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest, opts ...grpc.CallOption) (*pb.DeleteRangeResponse, error) {
-	if err := g.space.onDisk(g.space.last); err != nil {
+	if err := g.space.ending(); err != nil {
 		return nil, err
 	}
 	return g.KVClient.DeleteRange(ctx, r, opts...)
@@ -274,7 +297,7 @@ type guardedLeases struct {
 }
 
 func (g guardedLeases) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest, opts ...grpc.CallOption) (out *pb.LeaseGrantResponse, err error) {
-	err = g.space.do(func() error {
+	err = g.space.do(ctx, func() error {
 		out, err = g.LeaseClient.LeaseGrant(ctx, r, opts...)
 		return err
 	})

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -208,6 +209,9 @@ func TestDiskFull(t *testing.T) {
 		k.expect(fmt.Sprint(count - 1))
 	}
 	k.delete("0")
+	fill(t, mount, ballast, 2<<20) // less than the log's next file takes
+	k.delete("1")
+	k.refusesAllButTheEnd("2", refused(2, 20))
 	fill(t, mount, ballast, 256<<10) // a snapshot of the membership fits
 	err = k.store.Delete(t.Context(), key(fmt.Sprint(count-1)), &corev1.ConfigMap{}, nil, storage.ValidateAllObjectFunc, nil, storage.DeleteOptions{})
 	if err == nil || err.Error() != refused(0, 5) {
@@ -222,6 +226,138 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("with space again: %v", err)
 	}
 	k.expect(fmt.Sprint(count - 1))
+}
+
+// refusesAllButTheEnd changes an object as it is, which is refused, and as one that is being deleted, then lets it go.
+func (k *keeper) refusesAllButTheEnd(name, refusal string) {
+	k.t.Helper()
+	if err := k.update(name, "late"); err == nil || err.Error() != refusal {
+		k.t.Errorf("an update says\n %v\nwant\n %s", err, refusal)
+	}
+	change := func(what string, f func(*corev1.ConfigMap)) {
+		k.t.Helper()
+		err := k.store.GuaranteedUpdate(k.t.Context(), key(name), &corev1.ConfigMap{}, false, nil, storage.SimpleUpdate(func(in runtime.Object) (runtime.Object, error) {
+			m := in.(*corev1.ConfigMap)
+			f(m)
+			return m, nil
+		}), nil)
+		if err != nil {
+			k.t.Errorf("%s: %v", what, err)
+		}
+	}
+	now := metav1.Now()
+	change("mark as being deleted", func(m *corev1.ConfigMap) { m.DeletionTimestamp, m.Finalizers = &now, []string{"example.com/hold"} })
+	change("take a finalizer away", func(m *corev1.ConfigMap) { m.Finalizers = nil })
+	k.delete(name)
+}
+
+// TestRoomSetAside: only a log with an unused end, blocks for it and a file to follow, and a database with blocks beyond its size, go on without the disk.
+func TestRoomSetAside(t *testing.T) {
+	const segment, database = 1 << 20, 64 << 10
+	for name, c := range map[string]struct {
+		written  int64 // to the log's last file, from its beginning
+		sparse   bool
+		follows  bool
+		dbBlocks int64
+		noLog    bool
+		wantRoom bool
+	}{
+		"room":                     {written: segment / 2, follows: true, dbBlocks: database + 2*small, wantRoom: true},
+		"room, nothing written":    {follows: true, dbBlocks: database + 2*small, wantRoom: true},
+		"the log is near its end":  {written: segment - segment/64, follows: true, dbBlocks: database + 2*small},
+		"no file follows":          {written: segment / 2, dbBlocks: database + 2*small},
+		"the log has no blocks":    {sparse: true, follows: true, dbBlocks: database + 2*small},
+		"the database has no room": {written: segment / 2, follows: true, dbBlocks: database},
+		"no log":                   {follows: true, dbBlocks: database + 2*small, noLog: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			file := func(path string, blocks, size int64, written int64) {
+				path = filepath.Join(dir, "member", path)
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				f, err := os.Create(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				if err := f.Truncate(size); err != nil {
+					t.Fatal(err)
+				}
+				if blocks > 0 {
+					if err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, blocks); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if _, err := f.WriteAt([]byte(strings.Repeat("x", int(written))), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !c.noLog {
+				file("wal/0-0.wal", segment, segment, segment) // the file before
+				blocks := int64(segment)
+				if c.sparse {
+					blocks = 0
+				}
+				file("wal/1-7.wal", blocks, segment, c.written)
+			}
+			if c.follows {
+				file("wal/0.tmp", segment, segment, 0)
+			}
+			file("snap/db", c.dbBlocks, database, database)
+			if got := setAside(dir, database); got != c.wantRoom {
+				t.Errorf("room: %t, want %t", got, c.wantRoom)
+			}
+		})
+	}
+}
+
+// TestKeepNext: a file that was taken for the log in advance is the next again, unless something was written to it.
+func TestKeepNext(t *testing.T) {
+	zeros := strings.Repeat("\x00", 8192)
+	for name, c := range map[string]struct{ files, want map[string]string }{
+		"the second alone": {map[string]string{"1.tmp": zeros}, map[string]string{"0.tmp": zeros}},
+		"the first alone":  {map[string]string{"0.tmp": zeros}, map[string]string{"0.tmp": zeros}},
+		"both":             {map[string]string{"0.tmp": zeros, "1.tmp": zeros}, map[string]string{"0.tmp": zeros, "1.tmp": zeros}},
+		"begun":            {map[string]string{"1.tmp": "x" + zeros}, map[string]string{"1.tmp": "x" + zeros}},
+		"too short":        {map[string]string{"1.tmp": ""}, map[string]string{"1.tmp": ""}},
+		"none":             {map[string]string{}, map[string]string{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			wal := filepath.Join(dir, "member", "wal")
+			if err := os.MkdirAll(wal, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			for file, text := range c.files {
+				if err := os.WriteFile(filepath.Join(wal, file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := keepNext(dir); err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]string{}
+			entries, err := os.ReadDir(wal)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				text, err := os.ReadFile(filepath.Join(wal, e.Name()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got[e.Name()] = string(text)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+	if err := keepNext(t.TempDir()); err != nil {
+		t.Errorf("where there is no storage yet: %v", err)
+	}
 }
 
 // fill takes all space of a file system but left bytes.

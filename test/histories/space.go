@@ -107,7 +107,7 @@ const noSpace = "etcdserver: no space left on device: "
 
 // fillDisk fills the disk, nearly and then wholly, restarts the server on the full disk, and frees it.
 func fillDisk(ctx context.Context, t *trial) error {
-	if err := errors.Join(t.filler.Create(ctx, "kept", large), pause(ctx, 3*time.Second)); err != nil {
+	if err := errors.Join(t.filler.Create(ctx, "kept", large), t.filler.Create(ctx, "deleted", 10), t.filler.Create(ctx, "deleted-after-restart", 10), pause(ctx, 3*time.Second)); err != nil {
 		return err
 	}
 	for _, left := range []int64{40 << 20, 0} {
@@ -116,6 +116,12 @@ func fillDisk(ctx context.Context, t *trial) error {
 		}
 		if err := t.refusesFor(ctx, 3*time.Second); err != nil {
 			return fmt.Errorf("with %d MiB left: %w", left>>20, err)
+		}
+		if left == 0 {
+			break
+		}
+		if err := t.filler.Delete(ctx, "deleted"); err != nil {
+			return fmt.Errorf("delete with %d MiB left: %w", left>>20, err)
 		}
 	}
 	if err := t.restart(ctx, false); err != nil {
@@ -126,6 +132,12 @@ func fillDisk(ctx context.Context, t *trial) error {
 	}
 	if err := t.refusesFor(ctx, 3*time.Second); err != nil {
 		return fmt.Errorf("on a full disk, after a restart: %w", err)
+	}
+	if err := t.disk.Fill(40 << 20); err != nil {
+		return err
+	}
+	if err := t.filler.Delete(ctx, "deleted-after-restart"); err != nil {
+		return fmt.Errorf("delete on a nearly full disk, after a restart: %w", err)
 	}
 	if err := t.disk.Empty(); err != nil {
 		return err

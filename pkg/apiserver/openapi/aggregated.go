@@ -205,15 +205,11 @@ func newPart(gv schema.GroupVersion, whole *spec.Swagger, etag string) (*additio
 	if err != nil {
 		return nil, err
 	}
-	message, err := handler.ToProtoBinary(data)
-	if err != nil {
-		return nil, err
+	if _, err := handler.ToProtoBinary(data); err != nil {
+		return nil, err // it would spoil the whole
 	}
 	part := &addition{state: gv.String() + etag}
-	if part.json, err = split(data); err != nil {
-		return nil, err
-	}
-	part.protobuf, err = zip(message)
+	part.json, err = split(data)
 	return part, err
 }
 

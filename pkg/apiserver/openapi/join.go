@@ -75,15 +75,25 @@ func (s *Server) v2(name string) (document, error) {
 	if name == V2Protobuf {
 		join = joinProtobuf
 	}
-	for _, part := range aggregated {
-		additions = append(additions, *part)
+	var replaced []string
+	if len(aggregated) > 0 {
+		united, err := s.unite(aggregated, additions)
+		if err != nil {
+			return document{}, err
+		}
+		first, err := united.in(name)
+		if err != nil {
+			return document{}, err
+		}
+		// Before those of custom resources, of which it may replace some.
+		additions, replaced = append([]addition{first}, additions...), united.replaced
 	}
 	var packed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
 	if err != nil {
 		return document{}, err
 	}
-	if err := join(w, content, additions); err != nil {
+	if err := join(w, content, additions, replaced); err != nil {
 		return document{}, err
 	}
 	if err := w.Close(); err != nil {
@@ -156,14 +166,15 @@ func (m members) document() ([]byte, error) {
 		return nil, err
 	}
 	var whole bytes.Buffer
-	if err := joinJSON(&whole, all, []addition{{json: m}}); err != nil {
+	if err := joinJSON(&whole, all, []addition{{json: m}}, nil); err != nil {
 		return nil, err
 	}
 	return whole.Bytes(), nil
 }
 
-// joinJSON writes the stored document with the additions. What more than one has is that of the first. One addition at a time is unpacked.
-func joinJSON(w io.Writer, stored []byte, additions []addition) error {
+// joinJSON writes the stored document without the definitions that are replaced, with the additions. What more than one has is that of the first. One addition at a time
+// is unpacked.
+func joinJSON(w io.Writer, stored []byte, additions []addition, replaced []string) error {
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(stored, &all); err != nil {
 		return fmt.Errorf("read OpenAPI document: %w", err)
@@ -180,20 +191,23 @@ func joinJSON(w io.Writer, stored []byte, additions []addition) error {
 			_, err := w.Write(all[name])
 			return err
 		}
-		return joinMember(w, name, all[name], additions)
+		if name != "definitions" {
+			return joinMember(w, name, all[name], additions, nil)
+		}
+		return joinMember(w, name, all[name], additions, replaced)
 	})
 }
 
-// joinMember writes a growing member of the stored document, with what the additions have of it.
-func joinMember(w io.Writer, name string, stored []byte, additions []addition) error {
+// joinMember writes a growing member of the stored document, without the keys that are replaced, with what the additions have of it.
+func joinMember(w io.Writer, name string, stored []byte, additions []addition, replaced []string) error {
 	seen, separator := map[string]bool{}, "{"
-	add := func(object []byte) error {
+	add := func(object []byte, without []string) error {
 		var members map[string]json.RawMessage
 		if err := json.Unmarshal(object, &members); err != nil {
 			return fmt.Errorf("read %s of OpenAPI document: %w", name, err)
 		}
 		for _, key := range slices.Sorted(maps.Keys(members)) {
-			if seen[key] {
+			if seen[key] || slices.Contains(without, key) {
 				continue
 			}
 			seen[key] = true
@@ -207,7 +221,7 @@ func joinMember(w io.Writer, name string, stored []byte, additions []addition) e
 		}
 		return nil
 	}
-	if err := add(stored); err != nil {
+	if err := add(stored, replaced); err != nil {
 		return err
 	}
 	for _, a := range additions {
@@ -218,7 +232,7 @@ func joinMember(w io.Writer, name string, stored []byte, additions []addition) e
 		if err != nil {
 			return err
 		}
-		if err := add(object); err != nil {
+		if err := add(object, nil); err != nil {
 			return err
 		}
 	}
@@ -262,13 +276,24 @@ func end(w io.Writer, separator string) error {
 
 // joinProtobuf relies on how protocol buffers merge: of two messages one after the other the members are joined, lists
 // appended, and the last of single values holds. So the stored document comes last.
-func joinProtobuf(w io.Writer, stored []byte, additions []addition) error {
-	for _, a := range additions {
+func joinProtobuf(w io.Writer, stored []byte, additions []addition, replaced []string) error {
+	for i, a := range additions {
 		message, err := document{gzip: a.protobuf}.content()
 		if err != nil {
 			return err
 		}
+		if i > 0 && len(replaced) > 0 { // by the first
+			if message, err = withoutDefinitions(message, replaced); err != nil {
+				return err
+			}
+		}
 		if _, err := w.Write(message); err != nil {
+			return err
+		}
+	}
+	if len(replaced) > 0 {
+		var err error
+		if stored, err = withoutDefinitions(stored, replaced); err != nil {
 			return err
 		}
 	}

@@ -135,7 +135,7 @@ func (s *Server) serveV3(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if !ok {
-		http.NotFound(w, r)
+		w.WriteHeader(http.StatusNotFound)
 		return
 	}
 	w.Header().Add("Vary", "Accept")
@@ -146,6 +146,7 @@ func (s *Server) serveV3(w http.ResponseWriter, r *http.Request) {
 	}
 	if asked := r.URL.Query().Get("hash"); asked != "" {
 		if asked != doc.hash {
+			w.Header().Set("Content-Type", "application/json") // of what is there; so that no page of HTML comes with it
 			http.Redirect(w, r, v3URL(path, doc.hash), http.StatusMovedPermanently)
 			return
 		}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 
 	"gopkg.in/go-jose/go-jose.v2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // Where relying parties outside the cluster find how to check its tokens (OpenID Connect Discovery 1.0, RFC 7517).
@@ -53,9 +55,23 @@ type document struct {
 	body        []byte
 }
 
-func (d document) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+func (d document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet { // HEAD neither, as with kube-apiserver
+		refuseMethod(w)
+		return
+	}
 	w.Header().Set("Content-Type", d.contentType)
 	w.Header().Set("Cache-Control", "public, max-age=3600")
 	// A client that went away is no error of ours.
 	_, _ = w.Write(d.body)
+}
+
+// refuseMethod answers as kube-apiserver does where only GET is served.
+func refuseMethod(w http.ResponseWriter) {
+	status := apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, "", schema.GroupResource{}, "", "", 0, false).ErrStatus
+	status.Kind, status.APIVersion = "Status", "v1"
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusMethodNotAllowed)
+	// A client that went away is no error of ours.
+	_ = json.NewEncoder(w).Encode(status)
 }

@@ -46,8 +46,12 @@ func (d *Disk) Fill(left int64) error {
 		return err
 	}
 	info, err := f.Stat()
-	if more := int64(disk.Bavail)*disk.Bsize - left; err == nil && more > 0 {
+	switch more := int64(disk.Bavail)*disk.Bsize - left; {
+	case err != nil:
+	case more > 0:
 		err = unix.Fallocate(int(f.Fd()), 0, info.Size(), more)
+	default:
+		err = f.Truncate(max(0, info.Size()+more))
 	}
 	return errors.Join(err, f.Close())
 }

@@ -106,7 +106,7 @@ func TestNormalise(t *testing.T) {
 		"spec":{"clusterIP":"10.96.3.4","asked":"10.96.200.1","pod":"10.244.0.1","ports":[{"nodePort":30123,"port":30123},{"nodePort":31000},{"nodePort":40000}],
 			"when":"2026-03-01T12:00:05Z","then":"2024-05-06T07:08:09Z","volume":"kube-api-access-x6568"},
 		"rows":[{"cells":["a",3,"2m5s","1 (12s ago)"]}],"errors":"bad: errors:\n  b\n  a","status":{"incomplete":false,"resourceRules":[{"verbs":["b"]},{"verbs":["a"]}]},
-		"message":"Key: /registry/pods/a, ResourceVersion: 7, ResourceVersion in record (9), port 30777"}`, "resourceVersion\":\"12\"")
+		"message":"Key: /registry/pods/a, ResourceVersion: 7, ResourceVersion in record (9), port 30777","reason":"the requested object is a list (*core.PodList)"}`, "resourceVersion\":\"12\"")
 	w.Normalise(&a)
 	want := answer(t, 200, `{
 		"metadata":{"uid":"<uid>","resourceVersion":"<resourceVersion>","creationTimestamp":"<creationTimestamp>","managedFields":[{"manager":"<the server>","fieldsType":"FieldsV1"}],
@@ -114,7 +114,7 @@ func TestNormalise(t *testing.T) {
 		"spec":{"clusterIP":"<address>","asked":"10.96.200.1","pod":"10.244.0.1","ports":[{"nodePort":"<port>","port":30123},{"nodePort":31000},{"nodePort":"<port>"}],
 			"when":"<now>","then":"2024-05-06T07:08:09Z","volume":"<generated>"},
 		"rows":[{"cells":["a",3,"<age>","1 (<age> ago)"]}],"errors":"bad: errors:\n  a\n  b","status":{"incomplete":false,"resourceRules":[{"verbs":["a"]},{"verbs":["b"]}]},
-		"message":"Key: <key>, ResourceVersion: <resourceVersion>, ResourceVersion in record (<resourceVersion>), port <port>"}`, "resourceVersion\":\"<resourceVersion>\"")
+		"message":"Key: <key>, ResourceVersion: <resourceVersion>, ResourceVersion in record (<resourceVersion>), port <port>","reason":"the requested object is a list (*<package>.PodList)"}`, "resourceVersion\":\"<resourceVersion>\"")
 	if diff := cmp.Diff(want, a); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

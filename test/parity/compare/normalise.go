@@ -33,6 +33,7 @@ var (
 	version   = regexp.MustCompile(`([rR]esourceVersion(?: in record \(| in object meta: |: |\\*":\\*"))\d+`)
 	etcdKey   = regexp.MustCompile(`(Key: )/[^,]+`) // where in etcd an object is
 	age       = regexp.MustCompile(`\b(\d+[ydhms])+\b`)
+	goType    = regexp.MustCompile(`(is (?:not )?a list \(\*)\w+(\.\w+\))`) // stock names its internal types, which Hivemind has not
 	generated = regexp.MustCompile(`\b(kube-api-access|parity)-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
 )
 
@@ -115,6 +116,7 @@ func (w World) text(text string) string {
 		text = strings.ReplaceAll(text, `conflict with "`+name+`"`, `conflict with "<the server>"`)
 	}
 	text = version.ReplaceAllString(text, "$1<resourceVersion>")
+	text = goType.ReplaceAllString(text, "$1<package>$2")
 	text = etcdKey.ReplaceAllString(text, "$1<key>")
 	text = uuid.ReplaceAllStringFunc(text, unasked("<uid>", nil))
 	text = generated.ReplaceAllStringFunc(text, unasked("<generated>", nil))

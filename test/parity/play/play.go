@@ -139,7 +139,7 @@ func (p *Player) Kind(ctx context.Context, r exchange.Resource) error {
 	if err := k.creates(ctx); err != nil || !r.Stored() {
 		return err
 	}
-	for _, step := range []func(context.Context) error{k.store, k.writes, k.statuses, k.deletes, k.subresources, k.history} {
+	for _, step := range []func(context.Context) error{k.store, k.writes, k.statuses, k.deletes, k.machinery, k.subresources, k.history} {
 		if err := step(ctx); err != nil {
 			return err
 		}

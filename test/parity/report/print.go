@@ -118,7 +118,7 @@ func (r *Report) explained() []Disagreement {
 
 // order is that of operations in tables; others follow.
 var order = []string{"create", "update", "merge patch", "strategic patch", "json patch", "apply", "apply forced", "status update", "status patch", "status apply",
-	"delete", "subresource", "read", "table"}
+	"delete", "machinery", "subresource", "read", "table"}
 
 func (r *Report) ops() []string {
 	return slices.SortedFunc(maps.Keys(r.Operations), func(a, b string) int {
