@@ -220,6 +220,34 @@ func TestFailedScheduling(t *testing.T) {
 	}
 }
 
+// TestPlacedPodIsToldNothing writes notices whose pods have got a node, have gone, or were made anew while the notices waited.
+func TestPlacedPodIsToldNothing(t *testing.T) {
+	waiting, placed, anew := testPod("waiting", "1"), testPod("placed", "1"), testPod("anew", "1")
+	placed.Spec.NodeName, anew.UID = "a", "another"
+	client := fake.NewClientset(waiting, placed, anew)
+	factory := informers.NewSharedInformerFactory(client, 0)
+	s := New(client, factory, Options{Budgets: factory.Policy().V1().PodDisruptionBudgets()})
+	ctx, cancel := context.WithCancel(t.Context())
+	factory.Start(ctx.Done())
+	t.Cleanup(factory.Shutdown)
+	t.Cleanup(cancel)
+	factory.WaitForCacheSync(ctx.Done())
+	for _, name := range []string{"waiting", "placed", "anew", "gone"} {
+		if err := s.patchUnplaced(ctx, notice{pod: testPod(name, "1"), condition: v1.PodCondition{Type: v1.PodScheduled}}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	told := []string{}
+	for _, a := range client.Actions() {
+		if patch, ok := a.(clienttesting.PatchAction); ok {
+			told = append(told, patch.GetName())
+		}
+	}
+	if !slices.Equal(told, []string{"waiting"}) {
+		t.Errorf("told %q, want the one that waits", told)
+	}
+}
+
 func claims(name string) func(*v1.Pod) {
 	return func(p *v1.Pod) {
 		p.Spec.Volumes = []v1.Volume{{Name: name, VolumeSource: v1.VolumeSource{

@@ -19,6 +19,7 @@ import (
 
 	"github.com/hivemind-project/hivemind/test/cluster"
 	"github.com/hivemind-project/hivemind/test/load"
+	"github.com/hivemind-project/hivemind/test/process"
 	"github.com/hivemind-project/hivemind/test/stock"
 )
 
@@ -154,7 +155,7 @@ func (h *hivemindInstance) Start(ctx context.Context) (*running, error) {
 	return &running{config: config, pids: map[string]int{"hivemindd": pid}, ready: ready, err: func() error {
 		if _, err := load.Measure(pid); err != nil {
 			log, err := os.ReadFile(h.cluster.Config.Path("logs", "hivemindd.log"))
-			return errors.Join(fmt.Errorf("hivemindd has ended; the last of its log:\n%s", stock.LastLines(string(log), 10)), err)
+			return errors.Join(fmt.Errorf("hivemindd has ended; the last of its log:\n%s", process.LastLines(string(log), 10)), err)
 		}
 		return nil
 	}}, nil

@@ -13,10 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strconv"
-	"syscall"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -24,6 +21,7 @@ import (
 
 	"github.com/hivemind-project/hivemind/apis/config"
 	"github.com/hivemind-project/hivemind/test/cluster"
+	"github.com/hivemind-project/hivemind/test/process"
 )
 
 // startTimeout is how long hivemindd may take to be ready; half a second is common.
@@ -31,12 +29,9 @@ const startTimeout = time.Minute
 
 // Server is a running hivemindd of the server role, which ends with the process that started it.
 type Server struct {
-	PID    int
-	Log    string // file
-	config *config.Config
-	admin  *rest.Config
-	done   chan struct{} // closed when it has ended
-	err    error         // how it ended; set before done is closed
+	process *process.Process
+	config  *config.Config
+	admin   *rest.Config
 }
 
 // Start starts the program over a new directory below dir and waits until it is ready. Nothing of the storage is synced to the disk.
@@ -45,17 +40,17 @@ func Start(ctx context.Context, program, dir string) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c.Config, Log: filepath.Join(dir, "hivemindd.log"), done: make(chan struct{})}
+	s := &Server{config: c.Config}
 	s.config.Node.IP = "127.0.0.1"
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 		}
 	}()
-	if err := s.launch(program); err != nil {
-		return nil, fmt.Errorf("start %s: %w", program, err)
+	if err := s.launch(program, dir); err != nil {
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("hivemindd is not ready after %v: read %s", startTimeout, s.Log))
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("hivemindd is not ready after %v: read %s", startTimeout, s.process.Log))
 	defer cancel()
 	for {
 		if s.admin, err = clientcmd.BuildConfigFromFlags("", s.config.AdminKubeconfig()); err == nil {
@@ -65,7 +60,7 @@ func Start(ctx context.Context, program, dir string) (_ *Server, err error) {
 			}
 		}
 		select {
-		case <-s.done:
+		case <-s.process.Done():
 			return nil, s.Err()
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
@@ -74,33 +69,11 @@ func Start(ctx context.Context, program, dir string) (_ *Server, err error) {
 	}
 }
 
-func (s *Server) launch(program string) error {
-	out, err := os.Create(s.Log)
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(program, "--roles", "server", "--data-dir", s.config.DataDir, "--node-ip", s.config.Node.IP, "--node-name", "hostile",
+func (s *Server) launch(program, dir string) (err error) {
+	s.process, err = process.Start(exec.Command(program, "--roles", "server", "--data-dir", s.config.DataDir, "--node-ip", s.config.Node.IP, "--node-name", "hostile",
 		"--api-port", strconv.Itoa(s.config.API.Port), "--node-kubelet-port", strconv.Itoa(s.config.Node.KubeletPort),
-		"--network-pod-cidr", s.config.Network.PodCIDR, "--network-service-cidr", s.config.Network.ServiceCIDR, "--storage-unsafe-no-fsync")
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	started := make(chan error)
-	go func() {
-		// The signal comes when the thread ends that started the child: this one waits as long as the child lives.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer out.Close()
-		err := cmd.Start()
-		if err == nil {
-			s.PID = cmd.Process.Pid
-		}
-		started <- err
-		if err == nil {
-			s.err = cmd.Wait()
-		}
-		close(s.done)
-	}()
-	return <-started
+		"--network-pod-cidr", s.config.Network.PodCIDR, "--network-service-cidr", s.config.Network.ServiceCIDR, "--storage-unsafe-no-fsync"), dir, "hivemindd")
+	return err
 }
 
 // ready asks the server whether it is.
@@ -133,31 +106,22 @@ func (s *Server) URL() string {
 // Admin is how clients reach the server as its administrator, unthrottled. Each call returns a copy.
 func (s *Server) Admin() *rest.Config { return rest.CopyConfig(s.admin) }
 
+// PID is the server's process.
+func (s *Server) PID() int { return s.process.PID }
+
+// Log is the file that the server writes its log to.
+func (s *Server) Log() string { return s.process.Log }
+
 // Err is nil while the server runs.
-func (s *Server) Err() error {
-	select {
-	case <-s.done:
-		return fmt.Errorf("hivemindd has ended (%v): read %s", s.err, s.Log)
-	default:
-		return nil
-	}
-}
+func (s *Server) Err() error { return s.process.Err() }
 
 // Stop ends the server and removes what it has outside of its directory. It kills a server that does not end when asked.
 func (s *Server) Stop(ctx context.Context) error {
 	var errs []error
-	if s.PID != 0 && s.Err() == nil {
-		errs = append(errs, syscall.Kill(s.PID, syscall.SIGTERM))
-		select {
-		case <-s.done:
-			errs = append(errs, s.err)
-		case <-ctx.Done():
-			errs = append(errs, context.Cause(ctx), syscall.Kill(s.PID, syscall.SIGKILL))
-			<-s.done
-		case <-time.After(startTimeout):
-			errs = append(errs, fmt.Errorf("hivemindd did not end within %v and was killed", startTimeout), syscall.Kill(s.PID, syscall.SIGKILL))
-			<-s.done
-		}
+	if s.process != nil && s.Err() == nil {
+		ctx, cancel := context.WithTimeout(ctx, startTimeout)
+		defer cancel()
+		errs = append(errs, s.process.Stop(ctx), s.process.Wait())
 	}
 	return errors.Join(append(errs, os.RemoveAll(s.config.RunDir()))...)
 }

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/hivemind-project/hivemind/test/cluster"
+	"github.com/hivemind-project/hivemind/test/process"
 	"github.com/hivemind-project/hivemind/test/stock"
 )
 
@@ -83,11 +84,11 @@ func start(t *testing.T) *suite {
 	t.Cleanup(func() {
 		ended(t, p.Stop)
 		if t.Failed() {
-			log, err := os.ReadFile(p.Log)
-			t.Logf("the end of the server's log: %s %v", stock.LastLines(string(log), 20), err)
+			log, err := os.ReadFile(p.Log())
+			t.Logf("the end of the server's log: %s %v", process.LastLines(string(log), 20), err)
 		}
 	})
-	return &suite{p.Admin(), p.PID, p.Err}
+	return &suite{p.Admin(), p.PID(), p.Err}
 }
 
 func ended(t *testing.T, stop func(context.Context) error) {

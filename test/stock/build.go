@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/hivemind-project/hivemind/test/cluster"
+	"github.com/hivemind-project/hivemind/test/process"
 )
 
 // program is one that can be built.
@@ -180,7 +181,7 @@ func goTool(ctx context.Context, module string, args ...string) (string, error) 
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("go %s in %s: %w\n%s", args[0], module, err, LastLines(stderr.String(), 15))
+		return "", fmt.Errorf("go %s in %s: %w\n%s", args[0], module, err, process.LastLines(stderr.String(), 15))
 	}
 	return stdout.String(), nil
 }

@@ -93,11 +93,3 @@ func TestStampFollowsModule(t *testing.T) {
 		t.Error("the stamp does not change with go.sum")
 	}
 }
-
-func TestLastLines(t *testing.T) {
-	for text, want := range map[string]string{"": "", "a\n": "a", "a\nb\nc\n": "b\nc"} {
-		if got := LastLines(text, 2); got != want {
-			t.Errorf("LastLines(%q, 2) = %q, want %q", text, got, want)
-		}
-	}
-}

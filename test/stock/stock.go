@@ -10,11 +10,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/hivemind-project/hivemind/test/process"
 )
 
 // startTimeout is how long the programs may take to become ready, each; a stock API server takes about four seconds on two cores.
@@ -46,7 +49,7 @@ type ControlPlane struct {
 	url        string
 	kubeconfig string
 	config     *rest.Config
-	processes  []*process // in the order of their start
+	processes  []*process.Process // in the order of their start
 	ready      time.Duration
 }
 
@@ -135,7 +138,7 @@ func (c *ControlPlane) ReadyAfter() time.Duration { return c.ready }
 func (c *ControlPlane) Processes() map[string]int {
 	pids := map[string]int{}
 	for _, p := range c.processes {
-		pids[p.name] = p.pid
+		pids[p.Name] = p.PID
 	}
 	return pids
 }
@@ -144,7 +147,7 @@ func (c *ControlPlane) Processes() map[string]int {
 func (c *ControlPlane) Err() error {
 	var errs []error
 	for _, p := range c.processes {
-		errs = append(errs, p.ended())
+		errs = append(errs, p.Err())
 	}
 	return errors.Join(errs...)
 }
@@ -153,14 +156,16 @@ func (c *ControlPlane) Err() error {
 func (c *ControlPlane) Stop(ctx context.Context) error {
 	var errs []error
 	for _, p := range slices.Backward(c.processes) {
-		errs = append(errs, p.stop(ctx))
+		errs = append(errs, p.Stop(ctx))
 	}
 	return errors.Join(errs...)
 }
 
 // run starts a program and waits until it answers a GET with 200.
 func (c *ControlPlane) run(ctx context.Context, o Options, name string, args []string, url string, client *http.Client) error {
-	p, err := launch(o.BinDir, o.Dir, name, args)
+	cmd := exec.Command(filepath.Join(o.BinDir, name), args...)
+	cmd.Dir = o.Dir
+	p, err := process.Start(cmd, o.Dir, name)
 	if err != nil {
 		return err
 	}
@@ -177,7 +182,7 @@ func (c *ControlPlane) run(ctx context.Context, o Options, name string, args []s
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w: %v; the last of %s:\n%s", name, context.Cause(ctx), last, p.log, p.tail())
+			return fmt.Errorf("wait for %s: %w: %v; the last of %s:\n%s", name, context.Cause(ctx), last, p.Log, p.Tail())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
