@@ -70,6 +70,7 @@ func (s *watching) Watch(ctx context.Context, key string, opts storage.ListOptio
 	}
 	w.quiet.Store(true)
 	if initial {
+		marked := opts.SendInitialEvents != nil && w.bookmarks
 		opts.SendInitialEvents, opts.Predicate.AllowWatchBookmarks = &initial, true
 		inner, err := s.Interface.Watch(ctx, key, opts)
 		if err != nil {
@@ -77,7 +78,7 @@ func (s *watching) Watch(ctx context.Context, key string, opts storage.ListOptio
 		}
 		w.working = true
 		w.endWith(ctx)
-		go w.begin(inner, w.bookmarks)
+		go w.begin(inner, marked)
 	} else {
 		w.endWith(ctx)
 		if err := w.open(int64(rev) + 1); err != nil {
