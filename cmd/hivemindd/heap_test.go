@@ -24,11 +24,30 @@ func TestBoundOf(t *testing.T) {
 }
 
 // The bound follows what is in use, up and down.
+func TestPercentOf(t *testing.T) {
+	for _, tt := range []struct {
+		liveMiB int64
+		ago     time.Duration
+		want    int
+	}{
+		{24, busy / 10, 300},
+		{24, 2 * busy, usualPercent},
+		{5, busy / 10, mostPercent},
+		{0, 0, mostPercent},
+		{48, busy / 10, usualPercent},
+		{500, busy / 10, usualPercent},
+	} {
+		if got := percentOf(tt.liveMiB<<20, tt.ago); got != tt.want {
+			t.Errorf("%d MiB live, collected %v ago: %d, want %d", tt.liveMiB, tt.ago, got, tt.want)
+		}
+	}
+}
+
 func TestBoundHeap(t *testing.T) {
 	t.Setenv("GOGC", "") // which a person may have set for the tests
 	t.Setenv("GOMEMLIMIT", "")
 	before := debug.SetMemoryLimit(-1)
-	t.Cleanup(func() { debug.SetMemoryLimit(before) })
+	t.Cleanup(func() { debug.SetMemoryLimit(before); debug.SetGCPercent(usualPercent) })
 	boundHeap()
 	until := func(what string, ok func(bound int64) bool) {
 		t.Helper()

@@ -100,7 +100,9 @@ var all = storage.Everything
 func apps(name string) storage.SelectionPredicate {
 	return storage.SelectionPredicate{
 		Label: labels.SelectorFromSet(labels.Set{"app": name}), Field: fields.Everything(),
-		GetAttrs: func(o apiruntime.Object) (labels.Set, fields.Set, error) { return o.(*corev1.ConfigMap).Labels, nil, nil },
+		GetAttrs: func(o apiruntime.Object) (labels.Set, fields.Set, error) {
+			return o.(*corev1.ConfigMap).Labels, nil, nil
+		},
 	}
 }
 

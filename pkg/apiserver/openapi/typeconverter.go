@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
-	"sigs.k8s.io/structured-merge-diff/v6/value"
 
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi/typeschema"
 )
@@ -55,7 +54,7 @@ func (c *TypeConverter) ObjectToTyped(obj runtime.Object, opts ...typed.Validati
 	}
 	// What is decoded into a Go type is of that type. Validating it, which walks the whole object, was an eighth of the CPU time of a patch; that
 	// lists name a key twice, which is the other thing it would find, field managers allow for what is stored and written.
-	structured, err := value.NewValueReflect(obj)
+	structured, err := newObject(obj)
 	if err != nil {
 		return nil, fmt.Errorf("look into %s: %w", gvk, err)
 	}
