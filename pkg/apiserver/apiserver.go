@@ -127,7 +127,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return s.chain(newLists().limit(withLives(refuseMistakes(handler, c.Registry.Codecs))), config)
+		return s.chain(newLists(c.FlowControl.Counts).limit(withLives(refuseMistakes(handler, c.Registry.Codecs))), config)
 	}
 	// The informers are not handed on: readiness would depend on those that controllers start at any time later.
 	server, err := main.Complete(nil).New("hivemind-apiserver", next)

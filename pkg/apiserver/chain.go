@@ -21,13 +21,17 @@ import (
 func (s *Server) chain(handler http.Handler, c *genericapiserver.Config) http.Handler {
 	isLong := c.LongRunningFunc
 	handler = s.requests.track(s.others.Wrap(wantRaw(handler)), isLong)
-	handler = filters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
+	handler = filters.WithAuthorization(countWatches(handler, c.FlowControl), c.Authorization.Authorizer, c.Serializer)
 	work := flowcontrolrequest.NewWorkEstimator(c.StorageObjectCountTracker.Get, c.FlowControl.GetInterestedWatchCount, flowcontrolrequest.DefaultWorkEstimatorConfig(), c.FlowControl.GetMaxSeats)
 	handler = genericfilters.WithPriorityAndFairness(handler, isLong, c.FlowControl, work, c.RequestTimeout/4)
 	if c.FeatureGate.Enabled(genericfeatures.ConstrainedImpersonation) {
 		handler = impersonation.WithConstrainedImpersonation(handler, c.Authorization.Authorizer, c.Serializer)
 	} else {
 		handler = impersonation.WithImpersonation(handler, c.Authorization.Authorizer, c.Serializer)
+	}
+	audited := c.AuditBackend != nil && c.AuditPolicyRuleEvaluator != nil
+	if audited {
+		handler = beginApart(handler) // the log has the end of watches
 	}
 	handler = filters.WithAudit(handler, c.AuditBackend, c.AuditPolicyRuleEvaluator, isLong)
 	handler = s.listener.trustKnown(handler)
@@ -36,7 +40,7 @@ func (s *Server) chain(handler http.Handler, c *genericapiserver.Config) http.Ha
 	handler = filters.WithWarningRecorder(handler)
 
 	// From here on outwards a request that does not last has a deadline, and its response another goroutine.
-	handler = genericfilters.WithTimeoutForNonLongRunningRequests(withDeepStack(handler), isLong)
+	handler = genericfilters.WithTimeoutForNonLongRunningRequests(unlessWatch(withDeepStack(handler), handler), isLong)
 	handler = filters.WithRequestDeadline(handler, c.AuditBackend, c.AuditPolicyRuleEvaluator, isLong, c.Serializer, c.RequestTimeout)
 	handler = genericfilters.WithWaitGroup(handler, isLong, c.NonLongRunningRequestWaitGroup)
 	handler = filters.WithCacheControl(handler)
@@ -48,7 +52,12 @@ func (s *Server) chain(handler http.Handler, c *genericapiserver.Config) http.Ha
 	handler = filters.WithRequestReceivedTimestamp(handler)
 	handler = filters.WithMuxAndDiscoveryComplete(handler, s.complete)
 	handler = genericfilters.WithPanicRecovery(handler, c.RequestInfoResolver)
-	return withDeepStack(plainOnLoopback(filters.WithAuditInit(handler)))
+	handler = plainOnLoopback(filters.WithAuditInit(handler))
+	watch := handler
+	if !audited {
+		watch = genericfilters.WithPanicRecovery(beginApart(handler), c.RequestInfoResolver)
+	}
+	return unlessWatch(withDeepStack(handler), watch)
 }
 
 // unprotected is the chain of a server behind this one, which only this one's requests reach.
@@ -59,5 +68,16 @@ func withDeepStack(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		registry.GrowStack()
 		handler.ServeHTTP(w, r)
+	})
+}
+
+// unlessWatch is handler, and for what may be a watch, which begins elsewhere, it is watch.
+func unlessWatch(handler, watch http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if maybeWatch(r) {
+			watch.ServeHTTP(w, r)
+		} else {
+			handler.ServeHTTP(w, r)
+		}
 	})
 }

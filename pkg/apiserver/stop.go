@@ -68,9 +68,12 @@ func (t *requests) track(handler http.Handler, isLong apirequest.LongRunningRequ
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if info, ok := apirequest.RequestInfoFrom(r.Context()); ok && isLong(r, info) {
 			ctx, cancel := context.WithCancel(r.Context())
-			defer cancel()
-			defer context.AfterFunc(t.stopping, cancel)()
+			stop := context.AfterFunc(t.stopping, cancel)
 			r = r.WithContext(ctx)
+			defer atEnd(r, func() {
+				stop()
+				cancel()
+			})
 		} else {
 			t.inFlight.Add(1)
 			defer t.inFlight.Add(-1)

@@ -83,6 +83,7 @@ type Etcd struct {
 	Transformers value.ResourceTransformers
 
 	server    *etcdserver.EtcdServer
+	hub       *hub
 	space     *space
 	compactor compactor
 	stopped   bool
@@ -165,7 +166,7 @@ func Start(ctx context.Context, opts Options) (*Etcd, error) {
 	}
 	client := v3client.New(server)
 	client.Watcher = newWatcher(server, client)
-	e := &Etcd{server: server, space: newSpace(server, opts), Client: &kubernetes.Client{Client: client}}
+	e := &Etcd{server: server, hub: newHub(server.Watchable()), space: newSpace(server, opts), Client: &kubernetes.Client{Client: client}}
 	e.space.guard(client)
 	e.Client.Kubernetes = e.Client
 	e.compactor = etcd3.NewCompactor(e.Client.Client, CompactionInterval, clock.RealClock{}, nil)
@@ -230,6 +231,7 @@ func (e *Etcd) Stop() {
 	e.stopped = true
 	e.compactor.Stop()
 	e.space.close()
+	e.hub.close()
 	_ = e.Client.Close() // in process: it only ends the context that its calls share
 	e.server.Stop()
 }

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -140,7 +139,7 @@ func TestWatchSeesEveryChangeInOrder(t *testing.T) {
 // TestQuietWatchHearsOfTheTime: what else is written moves the version that a watch is at, where it asked for bookmarks.
 func TestQuietWatchHearsOfTheTime(t *testing.T) {
 	e := start(t, filepath.Join(t.TempDir(), "etcd"))
-	v3rpc.SetProgressReportInterval(100 * time.Millisecond) // as of the next stream; the next start sets it again
+	e.hub.tick.Reset(100 * time.Millisecond)
 	store, last := maps(t, e), &corev1.ConfigMap{}
 	create := func(key, name string) {
 		if err := store.Create(t.Context(), key+name, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}}, last, 0); err != nil {

@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/features"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/storage"
@@ -96,17 +95,11 @@ func (e *Etcd) decorate(
 	if err != nil {
 		return nil, nil, err
 	}
-	return oneLife{bookmarking{retrying{endings{store}}}}, sync.OnceFunc(store.Close), nil
-}
-
-// bookmarking sends who watches, and wants it, a bookmark every BookmarkInterval in which nothing else came, as Kubernetes' watch cache does. Without, the
-// last version that a watcher of a quiet resource knows would be forgotten before its watch times out, and it had to list anew each time.
-type bookmarking struct{ storage.Interface }
-
-// Watch implements storage.Interface.
-func (b bookmarking) Watch(ctx context.Context, key string, opts storage.ListOptions) (watch.Interface, error) {
-	opts.ProgressNotify = opts.Predicate.AllowWatchBookmarks
-	return b.Interface.Watch(ctx, key, opts)
+	watched := &watching{
+		Interface: retrying{endings{store}}, hub: e.hub, prefix: config.Prefix, resourcePrefix: resourcePrefix, resource: config.GroupResource, newObject: newFunc,
+		codec: config.Codec, versioner: versioner, transformer: transformer,
+	}
+	return oneLife{watched}, sync.OnceFunc(store.Close), nil
 }
 
 // supported answers for the etcd in this process, which has no endpoint that the stock checker could ask.

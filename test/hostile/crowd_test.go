@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,7 @@ import (
 func idlers(t *testing.T, s *suite) {
 	n := 1000
 	if *full {
-		n = 3000
+		n = 5000
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -78,11 +79,61 @@ func idlers(t *testing.T, s *suite) {
 	}
 }
 
+// crowd opens watches, each on a connection of its own, as the agents and controllers of a large cluster have them. All of them must hear of what
+// happens then.
+func crowd(t *testing.T, s *suite) {
+	n := 500
+	if *full {
+		n = 2500
+	}
+	config, err := rest.TLSConfigFor(s.admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	open := make([]io.ReadCloser, n)
+	each(t, n, 32, func(_ context.Context, i int) error {
+		transport := &http.Transport{TLSClientConfig: config.Clone(), ForceAttemptHTTP2: true}
+		t.Cleanup(transport.CloseIdleConnections)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.admin.Host+configMaps+"?watch=1&labelSelector=for=crowd", nil)
+		if err != nil {
+			return err
+		}
+		answer, err := transport.RoundTrip(request)
+		if err != nil {
+			return err
+		}
+		open[i] = answer.Body
+		if answer.StatusCode != http.StatusOK {
+			return fmt.Errorf("watch: %s", answer.Status)
+		}
+		return nil
+	})
+	memory, err := ReadMemory(s.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("with %d watches on connections of their own: %.0f MiB", n, memory.Now)
+	client := kubernetes.NewForConfigOrDie(s.admin)
+	told := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "told", Labels: map[string]string{"for": "crowd"}}}
+	if _, err := client.CoreV1().ConfigMaps("default").Create(ctx, told, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	each(t, n, 32, func(_ context.Context, i int) error {
+		event := struct{ Type string }{}
+		if err := json.NewDecoder(open[i]).Decode(&event); err != nil || event.Type != "ADDED" {
+			return fmt.Errorf("watch %d has %q: %w", i, event.Type, err)
+		}
+		return open[i].Close()
+	})
+}
+
 // listers list everything, all at once.
 func listers(t *testing.T, s *suite) {
 	n, clients := 300, 100
 	if *full {
-		n = 1000
+		n = 3000
 	}
 	client := kubernetes.NewForConfigOrDie(s.admin)
 	each(t, n, 8, func(ctx context.Context, i int) error {

@@ -50,6 +50,7 @@ func TestHostile(t *testing.T) {
 	}{
 		{"requests", requests},
 		{"watches that nobody reads", idlers},
+		{"a crowd that watches", crowd},
 		{"lists of everything", listers},
 		{"failing logins", strangers},
 		{"stalling streams", stallers},

@@ -20,6 +20,7 @@ type Stats func(context.Context, schema.GroupResource) (storage.Stats, error)
 const (
 	// freshFor is how long a count is used before it is taken anew.
 	freshFor = time.Minute
+	justNow  = 2 * time.Second
 	// maxCounted is of how many resources the count is remembered. Anybody may ask for resources that do not exist.
 	maxCounted = 1024
 )
@@ -66,6 +67,27 @@ func (c *Counts) Get(resource string) (storage.Stats, error) {
 		return storage.Stats{}, request.ObjectCountNotFoundErr
 	}
 	return of.Stats, nil
+}
+
+// Now is Get, but waits for a count that is justNow old at most.
+func (c *Counts) Now(ctx context.Context, resource string) (storage.Stats, error) {
+	c.mu.Lock()
+	of, ok := c.counted[resource]
+	if ok && !of.at.IsZero() && c.clock.Since(of.at) < justNow {
+		defer c.mu.Unlock()
+		return of.Stats, nil
+	}
+	c.mu.Unlock()
+	stats, err := c.stats(ctx, schema.ParseGroupResource(resource))
+	if err != nil {
+		return storage.Stats{}, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if of, ok := c.counted[resource]; ok {
+		of.Stats, of.at = stats, c.clock.Now()
+	}
+	return stats, nil
 }
 
 func (c *Counts) count(resource string, of *count) {
