@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 )
@@ -60,10 +61,13 @@ func (h *hub) remove(id mvcc.WatchID) {
 	_ = h.stream.Cancel(id) // an error says that there is none
 }
 
-// before returns what a key had before a revision, nil if that is not known any more.
+// before returns what a key had before a revision; rpctypes.ErrCompacted says that it is not known any more.
 func (h *hub) before(ctx context.Context, key []byte, rev int64) ([]byte, error) {
 	found, err := h.store.Range(ctx, key, nil, mvcc.RangeOptions{Rev: rev - 1})
-	if err != nil || len(found.KVs) == 0 {
+	if errors.Is(err, mvcc.ErrCompacted) || err == nil && len(found.KVs) == 0 {
+		return nil, rpctypes.ErrCompacted
+	}
+	if err != nil {
 		return nil, err
 	}
 	return found.KVs[0].Value, nil

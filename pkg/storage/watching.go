@@ -4,6 +4,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -26,6 +27,10 @@ import (
 
 // resultsAhead is how many events of a watch are decoded before somebody takes them. Those behind them wait as etcd has them, which all watches share.
 const resultsAhead = 16
+
+// maxWaiting is how many bytes of objects may wait for who watches; many watches share most of them. A watch that is further behind ends, and its client begins
+// another where it is: Kubernetes' watch cache does the same, and a client that reads no more would make the server keep all that is written.
+const maxWaiting = 32 << 20
 
 // watching is a store whose watches are the hub's. They tell the same as those of the API machinery's own store, which has three goroutines for each and room for
 // two hundred events: a watch here has a goroutine only while there is something to tell, so one that waits takes a kilobyte and not
@@ -108,6 +113,7 @@ type watcher struct {
 	forget  func() bool          // context's interest in the watch
 	id      mvcc.WatchID         // the hub's; 0 before it is open
 	waiting []mvcc.WatchResponse // not looked at yet
+	bytes   int                  // that wait
 	working bool                 // a goroutine looks at them
 	ended   bool
 }
@@ -207,6 +213,15 @@ func (w *watcher) deliver(r mvcc.WatchResponse) {
 	if w.ended {
 		return
 	}
+	for _, e := range r.Events {
+		w.bytes += len(e.Kv.Value)
+	}
+	if w.bytes > maxWaiting {
+		klog.V(2).InfoS("Watch ended", "resource", w.store.resource, "reason", "its client reads too slowly")
+		w.waiting = nil
+		go w.Stop() // which waits for who delivers
+		return
+	}
 	w.waiting = append(w.waiting, r)
 	if !w.working {
 		w.working = true
@@ -219,7 +234,7 @@ func (w *watcher) work() {
 	for {
 		w.mu.Lock()
 		batch := w.waiting
-		w.waiting = nil
+		w.waiting, w.bytes = nil, 0
 		if len(batch) == 0 || w.ended {
 			w.working = false
 			if w.ended {
@@ -283,8 +298,8 @@ func (w *watcher) eventOf(e *mvccpb.Event) (watch.Event, error) {
 	}
 	if !created {
 		value, err := w.store.hub.before(w.ctx, e.Kv.Key, e.Kv.ModRevision)
-		if err == nil && value == nil {
-			err = rpctypes.ErrCompacted
+		if errors.Is(err, rpctypes.ErrCompacted) {
+			return watch.Event{}, err
 		}
 		if err != nil {
 			return watch.Event{}, fmt.Errorf("read %s as it was before revision %d: %w", e.Kv.Key, e.Kv.ModRevision, err)

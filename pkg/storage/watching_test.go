@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -175,6 +176,33 @@ func TestSlowWatch(t *testing.T) {
 	}
 	for i := range n {
 		s.expect(w, fmt.Sprintf("ADDED n-%04d ", i))
+	}
+}
+
+// A watch that nobody reads ends when too much waits for it, and others go on.
+func TestStuckWatch(t *testing.T) {
+	s := newWatched(t)
+	s.create("first", "")
+	stuck, read := s.watch(storage.ListOptions{ResourceVersion: s.last.ResourceVersion, Predicate: all}), s.watch(storage.ListOptions{ResourceVersion: s.last.ResourceVersion, Predicate: all})
+	large := strings.Repeat("x", 1<<20)
+	const n = maxWaiting>>20 + 2*resultsAhead
+	for i := range n {
+		name := fmt.Sprintf("n-%04d", i)
+		object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"large": large}}
+		if err := s.store.Create(t.Context(), "/configmaps/default/"+name, object, &s.last, 0); err != nil {
+			t.Fatal(err)
+		}
+		s.expect(read, "ADDED "+name+" ")
+	}
+	told := 0
+	for {
+		if _, open := s.next(stuck); !open {
+			break
+		}
+		told++
+	}
+	if told >= n {
+		t.Errorf("all of %d events waited", n)
 	}
 }
 
