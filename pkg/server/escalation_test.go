@@ -517,7 +517,8 @@ func TestMountableSecrets(t *testing.T) {
 		{"an account that is not there", owner, none, pod(func(s *corev1.PodSpec) { s.ServiceAccountName = "none" }),
 			`pods "p" is forbidden: error looking up service account default/none: serviceaccount "none" not found`},
 	})
-	running := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "running"}, Spec: corev1.PodSpec{ServiceAccountName: "strict", Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
+	// No scheduler writes that it cannot be placed, so that what is read here stays the latest.
+	running := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "running"}, Spec: corev1.PodSpec{ServiceAccountName: "strict", SchedulerName: "none", Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
 	running, err := c.CoreV1().Pods("default").Create(t.Context(), running, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
