@@ -20,10 +20,12 @@ const (
 	atEase   = 224 << 20 // bytes; the pages of the program and of the storage's file come on top
 	headroom = 4
 
-	atWork = 96 << 20 // bytes of the heap
+	atWork = 84 << 20 // bytes of the heap
 	busy   = time.Second
 
-	usualPercent = 100 // Go's own, by which the heap grows between collections
+	// By which the heap grows between collections.
+	usualPercent = 100 // Go's own
+	leastPercent = 75  // while busy
 	mostPercent  = 400
 )
 
@@ -68,7 +70,7 @@ func (b *heapBound) set() {
 	percent := percentOf(value(0), now.Sub(b.last))
 	b.last = now
 	// A change stops all goroutines for a moment.
-	if percent != b.percent && (percent == usualPercent || max(percent, b.percent)-min(percent, b.percent) > usualPercent/10) {
+	if percent != b.percent && (percent == usualPercent || percent == leastPercent || max(percent, b.percent)-min(percent, b.percent) > usualPercent/10) {
 		b.percent = percent
 		debug.SetGCPercent(percent)
 	}
@@ -82,5 +84,5 @@ func percentOf(live int64, ago time.Duration) int {
 	if ago > busy {
 		return usualPercent
 	}
-	return int(min(max(atWork*100/max(live, 1)-100, usualPercent), mostPercent))
+	return int(min(max(atWork*100/max(live, 1)-100, leastPercent), mostPercent))
 }

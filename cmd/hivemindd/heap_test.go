@@ -30,12 +30,12 @@ func TestPercentOf(t *testing.T) {
 		ago     time.Duration
 		want    int
 	}{
-		{24, busy / 10, 300},
+		{24, busy / 10, 250},
 		{24, 2 * busy, usualPercent},
 		{5, busy / 10, mostPercent},
 		{0, 0, mostPercent},
-		{48, busy / 10, usualPercent},
-		{500, busy / 10, usualPercent},
+		{48, busy / 10, leastPercent},
+		{500, busy / 10, leastPercent},
 	} {
 		if got := percentOf(tt.liveMiB<<20, tt.ago); got != tt.want {
 			t.Errorf("%d MiB live, collected %v ago: %d, want %d", tt.liveMiB, tt.ago, got, tt.want)
