@@ -47,6 +47,7 @@ func (s *suite) damagedFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.Config.Network.PodCIDR, c.Config.Network.ServiceCIDR = "10.146.0.0/16", "10.147.0.0/16" // the suite's cluster has the usual ones
 	refused(t, c.Command(t.Context(), program, c.UpArgs("-d")...), "unpack containerd", "the hivemind file is damaged", "\nNext: ")
 	if left, err := os.ReadDir(c.Config.DataDir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the data directory has %v, %v", left, err)

@@ -32,7 +32,7 @@ func rules(t *testing.T, s *suite) {
 		d := ruled(i%n, fields)
 		forbidden := custom(d, map[string]any{"field3": map[string]any{"name": "forbidden"}})
 		_, err := objects.Resource(resourceOf(d)).Namespace("default").Create(ctx, forbidden, metav1.CreateOptions{})
-		return expect(err, fmt.Sprintf(`%s.%s "one" is invalid: spec.field3: Invalid value: not forbidden`, d.Spec.Names.Kind, d.Spec.Group))
+		return says(err, fmt.Sprintf(`%s.%s "one" is invalid: spec.field3: Invalid value: not forbidden`, d.Spec.Names.Kind, d.Spec.Group))
 	})
 	memory, err := ReadMemory(s.pid)
 	if err != nil {
@@ -79,14 +79,14 @@ func costs(t *testing.T, client apiextensions.Interface, objects dynamic.Interfa
 		{"many rules", map[string]any{"many": numbers(350)}, `spec.many: Invalid value: "array": validation failed due to running out of cost budget, no further validation rules will be run`},
 	} {
 		_, err := objects.Resource(resourceOf(d)).Namespace("default").Create(t.Context(), custom(d, tt.spec), metav1.CreateOptions{})
-		if err := expect(err, fmt.Sprintf(`%s.%s "one" is invalid: %s`, d.Spec.Names.Kind, d.Spec.Group, tt.want)); err != nil {
+		if err := says(err, fmt.Sprintf(`%s.%s "one" is invalid: %s`, d.Spec.Names.Kind, d.Spec.Group, tt.want)); err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
 }
 
-// expect is nil where err says what is wanted.
-func expect(err error, want string) error {
+// says is nil where err says what is wanted.
+func says(err error, want string) error {
 	if err == nil || strings.TrimSpace(err.Error()) != want {
 		return fmt.Errorf("got  %s\nwant %s", abridged(fmt.Sprint(err)), want)
 	}
