@@ -57,7 +57,14 @@ func (s *suite) containerKilled(t *testing.T) {
 		t.Errorf("it was down for %v", gap)
 	}
 	s.kubectl(t, "rollout", "status", "deploy/redis", "--timeout=60s")
-	see(t, get(t, "http://127.0.0.1:30080/messages"), "first") // from the volume
+	// Where the first probe came before redis listened, it took until the second, and web has not been ready meanwhile either.
+	eventually(t, "web to show what the volume has", 30*time.Second, func() error {
+		page, err := fetch("http://127.0.0.1:30080/messages")
+		if err != nil {
+			return err
+		}
+		return contains(page, "first")
+	})
 }
 
 // processOf is the first process of a container, found by its control group.
