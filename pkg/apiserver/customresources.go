@@ -41,13 +41,14 @@ func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions
 	own.LoopbackClientConfig = c.Loopback.JSONConfig(privileged)
 	own.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapidefinitions.GetOpenAPIDefinitions, apiopenapi.NewDefinitionNamer(apiextensions.Scheme))
 	objects := c.CustomResources(runtime.NewCodec(unstructured.UnstructuredJSONScheme, unstructured.UnstructuredJSONScheme))
+	conversions := boundConversions(c.Webhooks.Authentication)
 	config := apiextensions.Config{
 		GenericConfig: &genericapiserver.RecommendedConfig{Config: own},
 		ExtraConfig: apiextensions.ExtraConfig{
 			CRDRESTOptionsGetter: objects,
 			MasterCount:          1,
 			ServiceResolver:      c.Webhooks.Services,
-			AuthResolverWrapper:  boundConversions(c.Webhooks.Authentication),
+			AuthResolverWrapper:  conversions,
 		},
 	}
 	server, err := config.Complete().New(genericapiserver.NewEmptyDelegateWithCustomHandler(http.NotFoundHandler()))
@@ -60,7 +61,7 @@ func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions
 	}
 	served, err := customresources.New(customresources.Config{
 		Definitions: definitions, RESTOptions: objects, Admission: own.AdmissionControl, Authorizer: server.GenericAPIServer.Authorizer,
-		Services: c.Webhooks.Services, Authentication: c.Webhooks.Authentication,
+		Services: c.Webhooks.Services, Authentication: conversions,
 		Models: sync.OnceValues(func() (map[string]*spec.Schema, error) {
 			return builder3.BuildOpenAPIDefinitionsForResources(own.OpenAPIV3Config, util.GetCanonicalTypeName(&apiextensionsv1.CustomResourceDefinition{}))
 		}),

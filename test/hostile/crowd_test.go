@@ -92,10 +92,15 @@ func crowd(t *testing.T, s *suite) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	open := make([]io.ReadCloser, n)
+	open, transports := make([]io.ReadCloser, n), make([]*http.Transport, n)
+	defer func() {
+		for _, transport := range transports {
+			transport.CloseIdleConnections()
+		}
+	}()
 	each(t, n, 32, func(_ context.Context, i int) error {
 		transport := &http.Transport{TLSClientConfig: config.Clone(), ForceAttemptHTTP2: true}
-		t.Cleanup(transport.CloseIdleConnections)
+		transports[i] = transport
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.admin.Host+configMaps+"?watch=1&labelSelector=for=crowd", nil)
 		if err != nil {
 			return err
