@@ -48,7 +48,7 @@ func (n *network) killed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { conn.Close() }) // after the clients have ended
 		clients.Go(func() {
 			if err := echo(ctx, conn, &echoed); err != nil {
 				t.Errorf("a connection to %s that was open: %v", c.address, err)
