@@ -20,12 +20,12 @@ const (
 	atEase   = 224 << 20 // bytes; the pages of the program and of the storage's file come on top
 	headroom = 4
 
-	atWork = 84 << 20 // bytes of the heap
+	atWork = 92 << 20 // bytes of the heap
 	busy   = time.Second
 
 	// By which the heap grows between collections.
 	usualPercent = 100 // Go's own
-	leastPercent = 75  // while busy
+	leastPercent = 90  // while busy
 	mostPercent  = 400
 )
 

@@ -30,7 +30,7 @@ func TestPercentOf(t *testing.T) {
 		ago     time.Duration
 		want    int
 	}{
-		{24, busy / 10, 250},
+		{23, busy / 10, 300},
 		{24, 2 * busy, usualPercent},
 		{5, busy / 10, mostPercent},
 		{0, 0, mostPercent},

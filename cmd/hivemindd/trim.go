@@ -21,8 +21,8 @@ const (
 	trimAfter = 15 * time.Second
 	trimEvery = 10 * time.Minute
 
-	lookEvery    = 10 * time.Second
-	maxFilePages = 64 << 20
+	lookEvery    = 2 * time.Second
+	maxFilePages = 40 << 20
 )
 
 // keepTrim trims now and then until ctx ends.
