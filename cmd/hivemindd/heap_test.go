@@ -34,7 +34,7 @@ func TestPercentOf(t *testing.T) {
 		{24, 2 * busy, usualPercent},
 		{5, busy / 10, mostPercent},
 		{0, 0, mostPercent},
-		{48, busy / 10, leastPercent},
+		{60, busy / 10, leastPercent},
 		{500, busy / 10, leastPercent},
 	} {
 		if got := percentOf(tt.liveMiB<<20, tt.ago); got != tt.want {
