@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
 	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/randfill"
 )
 
 func newConverter(t testing.TB) *TypeConverter {
@@ -41,18 +42,7 @@ func TestTypeConverterAgreesWithClientGo(t *testing.T) {
 			continue
 		}
 		for range 5 {
-			obj, err := scheme.Scheme.New(gvk)
-			if err != nil {
-				t.Fatal(err)
-			}
-			fill.Fill(obj)
-			accessor, err := meta.Accessor(obj)
-			if err != nil {
-				t.Fatal(err)
-			}
-			// The filler leaves fields in here that no client can send.
-			accessor.SetManagedFields(nil)
-			obj.GetObjectKind().SetGroupVersionKind(gvk)
+			obj := filled(t, fill, gvk)
 			want, err := theirs.ObjectToTyped(obj)
 			if err != nil {
 				continue // invalid at random, such as two items of one key
@@ -80,6 +70,24 @@ func TestTypeConverterAgreesWithClientGo(t *testing.T) {
 	if tested < 100 {
 		t.Errorf("only %d objects were compared", tested)
 	}
+}
+
+// filled is a random object of a kind.
+func filled(t *testing.T, fill *randfill.Filler, gvk schema.GroupVersionKind) runtime.Object {
+	t.Helper()
+	obj, err := scheme.Scheme.New(gvk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill.Fill(obj)
+	accessor, err := meta.Accessor(obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The filler leaves fields in here that no client can send.
+	accessor.SetManagedFields(nil)
+	obj.GetObjectKind().SetGroupVersionKind(gvk)
+	return obj
 }
 
 func TestTypeConverterKnowsServedKinds(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metafuzzer "k8s.io/apimachinery/pkg/apis/meta/fuzzer"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -32,33 +31,20 @@ func TestCompareFindsWhatChanged(t *testing.T) {
 			continue
 		}
 		for range 20 {
-			old, err := scheme.Scheme.New(gvk)
-			if err != nil {
-				t.Fatal(err)
-			}
-			other := old.DeepCopyObject()
-			for _, obj := range []runtime.Object{old, other} {
-				fill.Fill(obj)
-				accessor, err := meta.Accessor(obj)
-				if err != nil {
-					t.Fatal(err)
-				}
-				accessor.SetManagedFields(nil)
-				obj.GetObjectKind().SetGroupVersionKind(gvk)
-			}
+			old, other := filled(t, fill, gvk), filled(t, fill, gvk)
 			now := old.DeepCopyObject()
 			for i := range reflect.TypeOf(now).Elem().NumField() {
 				if random.Intn(3) == 0 {
 					reflect.ValueOf(now).Elem().Field(i).Set(reflect.ValueOf(other).Elem().Field(i))
 				}
 			}
-			got, err := compare(t, c, old, now, func(obj runtime.Object) value.Value { return mustValue(newObject(obj)) })
+			want, err := compare(t, c, old, now, func(obj runtime.Object) value.Value { return mustValue(value.NewValueReflect(obj)) })
 			if err != nil {
 				continue // invalid at random
 			}
-			want, err := compare(t, c, old, now, func(obj runtime.Object) value.Value { return mustValue(value.NewValueReflect(obj)) })
+			got, err := compare(t, c, old, now, func(obj runtime.Object) value.Value { return mustValue(newObject(obj)) })
 			if err != nil {
-				continue
+				t.Fatalf("%s: %v", gvk, err)
 			}
 			if got.String() != want.String() {
 				t.Fatalf("%s: differences\n%swant\n%s", gvk, got, want)
