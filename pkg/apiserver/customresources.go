@@ -65,7 +65,7 @@ func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions
 		Models: sync.OnceValues(func() (map[string]*spec.Schema, error) {
 			return builder3.BuildOpenAPIDefinitionsForResources(own.OpenAPIV3Config, util.GetCanonicalTypeName(&apiextensionsv1.CustomResourceDefinition{}))
 		}),
-		RequestTimeout: own.RequestTimeout, MinRequestTimeout: time.Duration(own.MinRequestTimeout) * time.Second, MaxRequestBodyBytes: own.MaxRequestBodyBytes,
+		RequestTimeout: own.RequestTimeout, MinRequestTimeout: time.Duration(own.MinRequestTimeout) * time.Second, MaxRequestBodyBytes: own.MaxRequestBodyBytes, AtEnd: atEnd,
 		Next: server.GenericAPIServer.UnprotectedHandler(),
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/controller/finalizer"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -41,7 +43,7 @@ func newShelf() *shelf {
 	s := &shelf{definitions: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})}
 	s.keeper = newKeeper(listers.NewCustomResourceDefinitionLister(s.definitions), func(o *one) (handler, error) {
 		s.built++
-		return &toy{rules: contentsOf(o.served).programs > 0}, nil
+		return &toy{Handler: http.NotFoundHandler(), rules: contentsOf(o.served).programs > 0}, nil
 	})
 	return s
 }
@@ -80,6 +82,27 @@ func (s *shelf) use(t *testing.T, d *apiextensionsv1.CustomResourceDefinition, v
 		t.Errorf("%s: a handler whose having rules is %v, want %v", d.Name, !want, want)
 	}
 	return h, func() { s.giveBack(h) }
+}
+
+// A watch goes on when it has been handed to the handler.
+func TestHandlerIsHeldToTheEnd(t *testing.T) {
+	s := newShelf()
+	d := lamps(1, 0)
+	d.Status.Conditions = []apiextensionsv1.CustomResourceDefinitionCondition{{Type: apiextensionsv1.Established, Status: apiextensionsv1.ConditionTrue}}
+	if err := s.definitions.Add(d); err != nil {
+		t.Fatal(err)
+	}
+	var end func()
+	server := &Server{Config{Definitions: newOne(s.keeper.definitions, d, false), AtEnd: func(_ *http.Request, f func()) { end = f }}, s.keeper}
+	info := &apirequest.RequestInfo{IsResourceRequest: true, Verb: "watch", APIGroup: "example.com", Resource: "lamps1"}
+	server.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(apirequest.WithRequestInfo(t.Context(), info), http.MethodGet, "/", nil))
+	h := s.kept[key{uid: d.UID}]
+	if h == nil || h.uses != 1 {
+		t.Fatalf("after ServeHTTP: %+v, want one use", h)
+	}
+	if end(); h.uses != 0 {
+		t.Errorf("at the end: %d uses", h.uses)
+	}
 }
 
 func TestRulesAreCompiledForThoseWhoWrite(t *testing.T) {

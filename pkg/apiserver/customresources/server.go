@@ -43,6 +43,8 @@ type Config struct {
 	// RequestTimeout is how long a request may take, and MinRequestTimeout how long a watch does at least.
 	RequestTimeout, MinRequestTimeout time.Duration
 	MaxRequestBodyBytes               int64
+	// AtEnd calls end when a request is over: a watch goes on when ServeHTTP has returned.
+	AtEnd func(r *http.Request, end func())
 	// Next answers what is no object of a custom resource.
 	Next http.Handler
 }
@@ -105,7 +107,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Too many requests, please try again later.", http.StatusTooManyRequests)
 		return
 	}
-	defer s.keeper.giveBack(k)
+	defer s.AtEnd(r, func() { s.keeper.giveBack(k) })
 	h, err := s.keeper.built(k)
 	if err != nil {
 		responsewriters.InternalError(w, r, err)
