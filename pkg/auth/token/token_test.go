@@ -317,7 +317,9 @@ func TestLegacy(t *testing.T) {
 		{"account gone", func(w *world) { w.account = nil }, `serviceaccounts "app" not found`},
 		{"account being deleted", func(w *world) { w.account.DeletionTimestamp = deletedAgo(0) }, "ServiceAccount ns/app has been deleted"},
 		{"account made anew", func(w *world) { w.account.UID = "other" }, "ServiceAccount UID (other) does not match claim (sa-uid)"},
-		{"marked invalid", func(w *world) { w.secret.Labels = map[string]string{"kubernetes.io/legacy-token-invalid-since": "2026-01-01"} },
+		{"marked invalid", func(w *world) {
+			w.secret.Labels = map[string]string{"kubernetes.io/legacy-token-invalid-since": "2026-01-01"}
+		},
 			"the token in secret ns/secret for service account ns/app has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, " +
 				"or remove the 'kubernetes.io/legacy-token-invalid-since' label from the secret to temporarily allow use of this token"},
 	}
