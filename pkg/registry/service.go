@@ -40,6 +40,7 @@ func newServiceNumbers(firstPort, lastPort int32) *serviceNumbers {
 func (n *serviceNumbers) attach(s *Store) {
 	s.BeginCreate = n.beginCreate
 	s.BeginUpdate = n.beginUpdate
+	s.aroundUpdate = n.settle
 	s.AfterDelete = func(obj runtime.Object, options *metav1.DeleteOptions) {
 		if !dryrun.IsDryRun(options.DryRun) {
 			svc := obj.(*corev1.Service)
@@ -115,9 +116,36 @@ func (n *serviceNumbers) beginUpdate(ctx context.Context, obj, old runtime.Objec
 	return n.begin(ctx, svc, was, dryrun.IsDryRun(options.DryRun))
 }
 
-// begin allocates what svc needs beyond what it held, and returns what to do when the write has succeeded or failed. What a dry run took is
-// given back in any case; of addresses it takes none.
+// settlement is what an update of a service took, and what it gives back. It is settled when the storage has answered, which the machinery does not
+// wait for: an attempt that another's write came before is made again, and what is given back while the service still has it could be another's by the
+// time that the write fails, or be repaired.
+type settlement struct {
+	svc          *corev1.Service // nil before an attempt has been decided on
+	taken, freed numbers
+}
+
+type settlementKey struct{}
+
+// settle prepares ctx for an update; done is called when it is over, and told whether it was written.
+func (n *serviceNumbers) settle(ctx context.Context) (_ context.Context, done func(written bool)) {
+	s := &settlement{}
+	return context.WithValue(ctx, settlementKey{}, s), func(written bool) {
+		if written {
+			n.release(ctx, s.svc, s.freed)
+		} else {
+			n.release(ctx, s.svc, s.taken)
+		}
+	}
+}
+
+// begin allocates what svc needs beyond what it held, and returns what to do when the write has succeeded or failed, or, in an update, is about to be
+// made. What a dry run took is given back in any case; of addresses it takes none.
 func (n *serviceNumbers) begin(ctx context.Context, svc, was *corev1.Service, dryRun bool) (genericregistry.FinishFunc, error) {
+	update, _ := ctx.Value(settlementKey{}).(*settlement)
+	if update != nil {
+		n.release(ctx, update.svc, update.taken) // by an attempt before this one
+		*update = settlement{}
+	}
 	held := numbersOf(was)
 	var taken numbers
 	if err := n.allocate(ctx, svc, was, held, &taken, dryRun); err != nil {
@@ -130,10 +158,15 @@ func (n *serviceNumbers) begin(ctx context.Context, svc, was *corev1.Service, dr
 			return
 		}
 		now := numbersOf(svc)
-		n.release(ctx, svc, numbers{
+		freed := numbers{
 			ips:   slices.DeleteFunc(held.ips, func(ip string) bool { return slices.Contains(now.ips, ip) }),
 			ports: slices.DeleteFunc(held.ports, func(p int32) bool { return slices.Contains(now.ports, p) }),
-		})
+		}
+		if update != nil {
+			*update = settlement{svc: svc, taken: taken, freed: freed}
+			return
+		}
+		n.release(ctx, svc, freed)
 	}, nil
 }
 

@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,6 +53,69 @@ func TestFailedWriteGivesBack(t *testing.T) {
 	}
 	finish(t.Context(), false) // as when the storage refuses it
 	create(t, n, nodePorts(30000))
+}
+
+// What a service has no more is another's once that is written, not before; what an attempt took that came to nothing is free for the next.
+func TestUpdatesAreSettledWhenWritten(t *testing.T) {
+	newUpdate := func(t *testing.T, n *serviceNumbers, was *corev1.Service) (done func(written bool), attempt func(change func(*corev1.Service))) {
+		ctx, done := n.settle(t.Context())
+		return done, func(change func(*corev1.Service)) {
+			t.Helper()
+			svc := was.DeepCopy()
+			change(svc)
+			finish, err := n.beginUpdate(ctx, svc, was, &metav1.UpdateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			finish(ctx, true)
+		}
+	}
+	external := func(svc *corev1.Service) {
+		svc.Spec.Type, svc.Spec.ExternalName = corev1.ServiceTypeExternalName, "example.com"
+	}
+	for _, written := range []bool{true, false} {
+		t.Run(fmt.Sprintf("written %v", written), func(t *testing.T) {
+			n := newNumbers(t)
+			svc := nodePorts(30001)
+			create(t, n, svc)
+			address := svc.Spec.ClusterIP
+			holds := func() bool { return n.addresses.book.taken(address) && n.ports.Take(30001) != nil }
+			done, attempt := newUpdate(t, n, svc)
+			attempt(external)
+			if !holds() {
+				t.Error("they are given back before the write")
+			}
+			if done(written); holds() == written {
+				t.Errorf("afterwards they are held: %v", !written)
+			}
+		})
+	}
+	t.Run("attempts", func(t *testing.T) {
+		n := newNumbers(t)
+		svc := &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}}}}
+		create(t, n, svc)
+		exposed := func(svc *corev1.Service) { svc.Spec.Type, svc.Spec.Ports[0].NodePort = corev1.ServiceTypeNodePort, 30002 }
+		done, attempt := newUpdate(t, n, svc)
+		attempt(exposed)
+		attempt(exposed)
+		done(true)
+		if n.ports.Take(30002) == nil {
+			t.Error("a port that the service has is free")
+		}
+		n = newNumbers(t)
+		create(t, n, svc.DeepCopy())
+		done, attempt = newUpdate(t, n, svc)
+		attempt(exposed)
+		attempt(exposed)
+		done(false)
+		if err := n.ports.Take(30002); err != nil {
+			t.Errorf("a port that no service got is taken: %v", err)
+		}
+	})
+	t.Run("nothing decided", func(t *testing.T) {
+		_, done := newNumbers(t).settle(t.Context())
+		done(false) // as where the service is not there
+	})
 }
 
 func TestProtocolsOfAPortShareItsNodePort(t *testing.T) {

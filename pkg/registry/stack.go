@@ -35,9 +35,15 @@ func (c Creater) New(kind schema.GroupVersionKind) (runtime.Object, error) {
 	return c.ObjectCreater.New(kind)
 }
 
-// Update is the generic store's.
+// Update is the generic store's, within what the row has around it.
 func (s *Store) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc,
 	updateValidation rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	GrowStack()
-	return s.Store.Update(ctx, name, info, createValidation, updateValidation, forceAllowCreate, options)
+	if s.aroundUpdate == nil {
+		return s.Store.Update(ctx, name, info, createValidation, updateValidation, forceAllowCreate, options)
+	}
+	ctx, done := s.aroundUpdate(ctx)
+	out, created, err := s.Store.Update(ctx, name, info, createValidation, updateValidation, forceAllowCreate, options)
+	done(err == nil)
+	return out, created, err
 }

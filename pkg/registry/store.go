@@ -30,6 +30,8 @@ import (
 type Store struct {
 	*genericregistry.Store
 	row *Resource
+	// aroundUpdate, which may be nil, prepares the context of an update; done is called when it is over, and told whether it was written.
+	aroundUpdate func(context.Context) (_ context.Context, done func(written bool))
 	// raw, which may be nil, reads what is stored without decoding it, for requests that want that.
 	raw *genericregistry.Store
 }
@@ -185,6 +187,7 @@ func newStatusREST(s *Store) *statusREST {
 	store := *s.Store
 	store.UpdateStrategy = status
 	store.ResetFieldsStrategy = status
+	store.BeginUpdate = nil // what comes with a status as its object's spec is not written
 	return &statusREST{store: &store, row: s.row, reset: status}
 }
 
