@@ -94,7 +94,9 @@ func TestUpdatesAreSettledWhenWritten(t *testing.T) {
 		n := newNumbers(t)
 		svc := &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}}}}
 		create(t, n, svc)
-		exposed := func(svc *corev1.Service) { svc.Spec.Type, svc.Spec.Ports[0].NodePort = corev1.ServiceTypeNodePort, 30002 }
+		exposed := func(svc *corev1.Service) {
+			svc.Spec.Type, svc.Spec.Ports[0].NodePort = corev1.ServiceTypeNodePort, 30002
+		}
 		done, attempt := newUpdate(t, n, svc)
 		attempt(exposed)
 		attempt(exposed)
