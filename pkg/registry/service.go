@@ -248,10 +248,13 @@ func (n *serviceNumbers) allocateIP(ctx context.Context, svc *corev1.Service, ta
 }
 
 func (n *serviceNumbers) allocatePorts(svc *corev1.Service, held numbers, taken *numbers) field.ErrorList {
-	if needsNodePorts(svc) {
+	if svc.Spec.Type == corev1.ServiceTypeNodePort || svc.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		byPort := map[int32]int32{} // TCP and UDP of one port get one node port
 		for i := range svc.Spec.Ports {
 			p := &svc.Spec.Ports[i]
+			if p.NodePort == 0 && !needsNodePorts(svc) {
+				continue // one that the client names is taken in any case
+			}
 			if p.NodePort == 0 && byPort[p.Port] != 0 {
 				p.NodePort = byPort[p.Port]
 			}
