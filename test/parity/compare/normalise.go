@@ -34,6 +34,7 @@ var (
 	etcdKey   = regexp.MustCompile(`(Key: )/[^,]+`) // where in etcd an object is
 	age       = regexp.MustCompile(`\b(\d+[ydhms])+\b`)
 	goType    = regexp.MustCompile(`(is (?:not )?a list \(\*)\w+(\.\w+\))`) // stock names its internal types, which Hivemind has not
+	freePort  = regexp.MustCompile(`(nodePort: {[A-Z]+ |Duplicate value: )(\d{5})\b`)
 	generated = regexp.MustCompile(`\b(kube-api-access|parity)-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
 )
 
@@ -53,7 +54,7 @@ func (w World) value(v any, name string) any {
 	switch v := v.(type) {
 	case map[string]any:
 		if meta, ok := v["metadata"].(map[string]any); ok {
-			for _, key := range []string{"uid", "resourceVersion", "creationTimestamp"} {
+			for _, key := range []string{"uid", "resourceVersion", "creationTimestamp", "continue"} {
 				if meta[key] != nil {
 					meta[key] = "<" + key + ">"
 				}
@@ -128,6 +129,13 @@ func (w World) text(text string) string {
 		ip, err := netip.ParseAddr(s)
 		return err == nil && w.ServiceCIDR.Contains(ip)
 	}))
+	text = freePort.ReplaceAllStringFunc(text, func(found string) string { // stock hands out ports above the range in dry runs
+		port := found[len(found)-5:]
+		if n, err := strconv.ParseInt(port, 10, 64); err != nil || n < w.FirstNodePort || strings.Contains(w.Asked, port) {
+			return found
+		}
+		return found[:len(found)-5] + "<port>"
+	})
 	return number.ReplaceAllStringFunc(text, unasked("<port>", func(s string) bool {
 		n, err := strconv.ParseInt(s, 10, 64)
 		return err == nil && w.FirstNodePort <= n && n <= w.LastNodePort
