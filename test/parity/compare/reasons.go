@@ -7,7 +7,12 @@ package compare
 var Reasons = []Rule{
 	{
 		Reason: "kube-apiserver sends a third cell of IPAddresses, for which its table has no column; clients print none of it",
-		Aspect: Object, Kind: is(` IPAddress$`), Path: is(`^rows\[\d+\]\.cells\[\d+\]$`), Stock: is(`^"(<|\\u003c)age(>|\\u003e)"$`), Hivemind: nothing,
+		Aspect: Object, Kind: is(` IPAddress$`), Path: is(`(^|\.)rows\[\d+\]\.cells\[\d+\]$`), Stock: is(`^"(<|\\u003c)(age|unknown)(>|\\u003e)"$`), Hivemind: nothing,
+	},
+	{
+		Reason: "the object in a watch's bookmark is empty but for its version: in kube-apiserver's internal type some fields have a zero that apps/v1 leaves out",
+		Aspect: Object, Kind: is(`^apps/v1 `), Path: is(`^items\[\d+\]\.object\.(spec\.replicas|metadata\.annotations\[deprecated\.daemonset\.template\.generation\])$`),
+		Stock: is(`^(0|"0")$`), Hivemind: nothing,
 	},
 	{
 		Reason: "how often a DaemonSet's template has changed stands in an annotation of apps/v1, and Hivemind stores apps/v1: metadata that is read by itself has it, " +

@@ -88,12 +88,15 @@ func TestRules(t *testing.T) {
 	holdRules(t, "reasons.go", Reasons, []Difference{
 		of("networking.k8s.io/v1 IPAddress", differs(Object, "rows[0].cells[0]", `"\u003cage\u003e"`, "")),
 		of("apps/v1 DaemonSet", differs(Object, "rows[0].object.metadata.annotations", "", `{"deprecated.daemonset.template.generation":"1"}`)),
+		of("apps/v1 Deployment", differs(Object, "items[0].object.spec.replicas", "0", "")),
 		of("v1 ReplicationController", differs(Warning, "", "", `volume "a" (Projected) has no sources provided`)),
 		of("batch/v1 Job", differs(Code, "", "the handler ended without an answer", `422 Invalid: Job.batch "a" is invalid: spec.completions: Required value: when completion mode is Indexed`)),
 		of(service, differs(Code, "", "500: duplicate nodePort: {TCP <port>}", `422 Invalid: Service "a" is invalid: spec.ports[1].nodePort: Duplicate value: 1`)),
 		of("discovery", differs(Document, "resource.storageVersionHash", `"jfWCUB31mvA="`, `"M5uH+AlWATY="`)),
 	}, []Difference{
 		of("apps/v1 DaemonSet", differs(Object, "metadata.annotations", "", `{"other":"1"}`)),
+		of("apps/v1 Deployment", differs(Object, "items[0].object.spec.replicas", "1", "")),
+		of("apps/v1 Deployment", differs(Object, "items[0].spec.replicas", "0", "")),
 		of("apps/v1 Deployment", differs(Object, "metadata.annotations", "", `{"deprecated.daemonset.template.generation":"1"}`)),
 		of("batch/v1 Job", differs(Code, "", "the handler ended without an answer", "200")),
 		of(service, differs(Code, "", "500: duplicate nodePort: {TCP <port>}", "200")),

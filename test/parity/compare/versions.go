@@ -82,7 +82,7 @@ var Rules = []Rule{
 	},
 	{
 		Reason: "1.37 words the documentation of fields differently",
-		Aspect: Object, Path: is(`^columnDefinitions\[\d+\]\.description$`),
+		Aspect: Object, Path: is(`(^|\.)columnDefinitions\[\d+\]\.description$`),
 	},
 	{
 		Reason: "fields that 1.37 has and 1.36 has not",

@@ -142,14 +142,21 @@ func (s *Server) once(ctx context.Context, r Request) (answer Answer, wait time.
 	return answer, wait, nil
 }
 
-// events reads a stream of JSON objects, a line each, as a watch answers; nil where that is no such stream.
+// events reads a stream of JSON objects, a line each, as a watch answers; nil where that is no such stream. Of bookmarks it has the first, which
+// says that all there was has been told: further ones come by the clock.
 func events(body []byte) map[string]any {
 	var items []any
+	marked := false
 	for line := range bytes.Lines(body) {
 		var event map[string]any
 		if utiljson.Unmarshal(line, &event) != nil {
 			return nil
 		}
+		bookmark := event["type"] == "BOOKMARK"
+		if bookmark && marked {
+			continue
+		}
+		marked = marked || bookmark
 		items = append(items, event)
 	}
 	if len(items) < 2 {

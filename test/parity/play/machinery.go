@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -34,25 +35,31 @@ func (k *kind) machinery(ctx context.Context) error {
 	if _, ok := k.stored[corpus.Minimal]; !ok || !k.Has("update") || !k.Has("list") {
 		return nil
 	}
+	waiting, waits := errgroup.WithContext(ctx) // watches, which do nothing for most of their second
+	for _, o := range k.watches() {
+		waiting.Go(func() error { return k.odd(waits, o) })
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(k.Workers)
-	all := append(k.oddReads(), k.oddWrites()...)
-	for _, o := range append(all, k.oddPaths()...) {
-		group.Go(func() error {
-			r := k.request(o.method, strings.TrimPrefix(o.name, "/"), o.contentType, nil)
-			if o.name == "/" {
-				r.Path += "/"
-			}
-			maps.Copy(r.Query, o.query)
-			if o.method != http.MethodGet {
-				r.Query["dryRun"] = []string{"All"}
-			}
-			r.Accept, r.Body = o.accept, []byte(o.body)
-			_, err := k.record(ctx, "machinery", o.id, r, r)
-			return err
-		})
+	for _, o := range slices.Concat(k.oddReads(), k.oddWrites(), k.oddPaths()) {
+		group.Go(func() error { return k.odd(ctx, o) })
 	}
-	return group.Wait()
+	return firstError(group.Wait(), waiting.Wait())
+}
+
+// odd sends one.
+func (k *kind) odd(ctx context.Context, o odd) error {
+	r := k.request(o.method, strings.TrimPrefix(o.name, "/"), o.contentType, nil)
+	if o.name == "/" {
+		r.Path += "/"
+	}
+	maps.Copy(r.Query, o.query)
+	if o.method != http.MethodGet {
+		r.Query["dryRun"] = []string{"All"}
+	}
+	r.Accept, r.Body = o.accept, []byte(o.body)
+	_, err := k.record(ctx, "machinery", o.id, r, r)
+	return err
 }
 
 // oddReads are lists, watches and reads with what they cannot have, and in each form that an answer has.
@@ -85,7 +92,6 @@ func (k *kind) oddReads() []odd {
 			odd{id: "list as " + accept, method: http.MethodGet, query: byName, accept: accept},
 			odd{id: "read what is not there as " + accept, method: http.MethodGet, name: "parity-nobody", accept: accept})
 	}
-	all = append(all, k.watches()...)
 	if k.Namespaced { // where nobody else has put anything
 		all = append(all, odd{id: "list the first", method: http.MethodGet, query: url.Values{"limit": {"1"}}}, odd{id: "list the first two as a table", method: http.MethodGet, accept: table, query: url.Values{"limit": {"2"}}})
 	}
@@ -97,7 +103,7 @@ func (k *kind) oddReads() []odd {
 
 // watches see one object and end: its first event, the bookmark behind what there was at the beginning, and each form of both.
 func (k *kind) watches() []odd {
-	if !k.Has("watch") {
+	if !k.Has("watch") || slices.Contains(reconciled, k.Resource.Kind) { // which change while they are watched
 		return nil
 	}
 	const initial = "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
@@ -189,7 +195,7 @@ func (k *kind) oddPaths() []odd {
 
 // asYAML is the minimal object, with more beside what it has.
 func (k *kind) asYAML(more map[string]any) string {
-	object := k.Object(corpus.Minimal)
+	object := maps.Clone(k.Object(corpus.Minimal))
 	maps.Copy(object, more)
 	data, err := yaml.Marshal(object)
 	if err != nil {

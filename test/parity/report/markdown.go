@@ -23,9 +23,10 @@ const preamble = "# Parity with kube-apiserver\n\n" +
 	"immutable), lists with an element twice, unknown and doubled fields under each `fieldValidation`, and metadata that the server owns. They travel as\n" +
 	"create, update, JSON, merge, strategic and apply patch, and as writes of the status. Then deletes with every option, subresources, conflicts, several\n" +
 	"managers, finalizers, selectors, and the tables that `kubectl get` and `-o wide` print; and requests that no client library makes on purpose: what lists,\n" +
-	"watches, patches, names, methods and content types cannot be. A request is sampled by the seed where a kind has more than fit.\n\n" +
+	"watches, patches, names, methods and content types cannot be, bodies in YAML, HEAD and OPTIONS. Watches are compared event by event, as objects, tables and\n" +
+	"metadata, with the bookmark behind what there was at the beginning. A request is sampled by the seed where a kind has more than fit.\n\n" +
 	"Of each answer: HTTP code and reason, message, causes (type, field, text), the object with its defaults, who manages which field, and warnings. A case\n" +
-	"agrees if all of it is the same. Apart from kinds: discovery, OpenAPI v3 schemas and paths, and the roles, bindings and classes of a new cluster.\n\n" +
+	"agrees if all of it is the same. Apart from kinds: discovery (also aggregated), OpenAPI v3 schemas and paths, and the roles, bindings and classes of a new cluster.\n\n" +
 	"Made the same first: uids, times of the run, resource versions, random suffixes, addresses and node ports that a server chose, an object's key in etcd, the\n" +
 	"package of a Go type that a message names, and the name by which a server itself manages fields. A cause that is told twice counts once. No controllers run beside either server, both are asked by the\n" +
 	"same impersonated user, and stock is given Hivemind's default storage class. Fields that only the newer version has are not sent.\n"
