@@ -76,6 +76,17 @@ func TestAnswers(t *testing.T) {
 			},
 		},
 		{
+			"the time of a condition that the server manages",
+			answer(t, 200, `{"metadata":{"managedFields":[{"manager":"<the server>","operation":"Update","fieldsV1":{"f:status":{"f:conditions":{"k:{\"type\":\"A\"}":{"f:status":{}}}}}}]}}`),
+			answer(t, 200, `{"metadata":{"managedFields":[{"manager":"<the server>","operation":"Update","fieldsV1":{"f:status":{"f:conditions":{"k:{\"type\":\"A\"}":{"f:status":{},"f:lastTransitionTime":{}}}}}}]}}`),
+			nil,
+		},
+		{
+			"no managers at all", answer(t, 200, `{"metadata":{}}`),
+			answer(t, 200, `{"metadata":{"managedFields":[{"manager":"m","operation":"Update","apiVersion":"v1"},{"manager":"a","operation":"Apply","apiVersion":"v1"}]}}`),
+			[]Difference{differs(ManagedFields, "", "none at all", "has a, Apply, v1; m, Update, v1")},
+		},
+		{
 			"lists in another order", answer(t, 200, `{"spec":{"list":[1,2]}}`), answer(t, 200, `{"spec":{"list":[2,1]}}`),
 			[]Difference{differs(Object, "spec.list", "the same elements", "in another order")},
 		},

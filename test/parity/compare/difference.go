@@ -381,6 +381,9 @@ func managers(s, h []any) []Difference {
 		case inA && inB:
 			for _, d := range Trees(ManagedFields, "", x, y) {
 				d.Path = fieldPath(d.Path)
+				if strings.HasPrefix(name, theServer+",") && strings.HasSuffix(d.Path, "conditions[*].lastTransitionTime") {
+					continue // whether a second has passed since a server's last write
+				}
 				d.Stock, d.Hivemind = owned(d.Stock), owned(d.Hivemind)
 				out = append(out, d)
 			}

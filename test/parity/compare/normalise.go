@@ -38,6 +38,9 @@ var (
 	generated = regexp.MustCompile(`\b(kube-api-access|parity)-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
 )
 
+// theServer stands for the name by which a server itself manages fields.
+const theServer = "<the server>"
+
 // Normalise replaces what each server makes up by itself: uids, times of this run and ages, resource versions, random suffixes, and addresses and
 // node ports that the request did not ask for. It changes the answer in place.
 func (w World) Normalise(a *exchange.Answer) {
@@ -74,7 +77,7 @@ func (w World) value(v any, name string) any {
 		if v["fieldsType"] != nil {
 			delete(v, "time")
 			if manager, _ := v["manager"].(string); slices.Contains(w.Servers, manager) {
-				v["manager"] = "<the server>"
+				v["manager"] = theServer
 			}
 		}
 	case []any:
@@ -113,8 +116,8 @@ func (w World) text(text string) string {
 		}
 	}
 	for _, name := range w.Servers {
-		text = strings.ReplaceAll(text, `\"manager\":\"`+name+`\"`, `\"manager\":\"<the server>\"`)
-		text = strings.ReplaceAll(text, `conflict with "`+name+`"`, `conflict with "<the server>"`)
+		text = strings.ReplaceAll(text, `\"manager\":\"`+name+`\"`, `\"manager\":\"`+theServer+`\"`)
+		text = strings.ReplaceAll(text, `conflict with "`+name+`"`, `conflict with "`+theServer+`"`)
 	}
 	text = version.ReplaceAllString(text, "$1<resourceVersion>")
 	text = goType.ReplaceAllString(text, "$1<package>$2")
