@@ -22,7 +22,6 @@ func TestRules(t *testing.T) {
 	const crd, node, driver, service = "apiextensions.k8s.io/v1 CustomResourceDefinition", "storage.k8s.io/v1 CSINode", "storage.k8s.io/v1 CSIDriver", "v1 Service"
 	explained := []Difference{
 		differs(Cause, "metadata.ownerReferences.kind", `Invalid: Invalid value: "": must not be empty`, `at metadata.ownerReferences[*].kind: Required: Required value: must not be empty`),
-		differs(Cause, "metadata.managedFields[0].operation", "Invalid: Invalid value: \"Wish\": must be `Apply` or `Update`", `NotSupported: Unsupported value: "Wish"`),
 		differs(Cause, "status.conditions[0].type", `Invalid: Invalid value: "": name part must be non-empty`, "Required: Required value: is required"),
 		differs(Cause, "status.conditions[0].type", `Invalid: Invalid value: "": name part must consist of letters`, ""),
 		differs(Cause, "status.conditions[0].type", `Duplicate: Duplicate value: "a"`, `at status.conditions[*]: Duplicate: Duplicate value: "a"`),
@@ -35,8 +34,6 @@ func TestRules(t *testing.T) {
 		differs(Cause, "ignoreStoreReadErrorWithClusterBreakingPotential", "", "Invalid: Invalid value: true: cannot be set together with .gracePeriodSeconds"),
 		differs(Code, "", `500: resourceVersion: Invalid value: "abc"`, `400 BadRequest: invalid resource version: a`),
 		unknown(differs(Object, "spec.new", "", "true")),
-		unknown(differs(ManagedFields, "spec.new", "", "owned")),
-		unknown(differs(Cause, ".spec.new", "", "FieldManagerConflict: conflict")),
 		differs(Cause, "spec", `Invalid: {"Capacity":null}: field is immutable`, `Invalid: {"Capacity":null,"DerivedAttributes":null}: field is immutable`),
 		differs(Document, "core.v1.Pod.properties.spec.description", "a", "b"),
 		differs(Object, "columnDefinitions[0].description", `"a"`, `"b"`),

@@ -12,10 +12,6 @@ var Rules = []Rule{
 		Aspect: Cause, Path: is(`^metadata\.ownerReferences`), Stock: something, Hivemind: is(`^at metadata\.ownerReferences\[\*\]`),
 	},
 	{
-		Reason: "1.37 calls a bad or empty operation in managedFields unsupported or required",
-		Aspect: Cause, Path: is(`^metadata\.managedFields\[\d+\]\.operation$`), Stock: is("must be `Apply` or `Update`"), Hivemind: is(`^(NotSupported|Required)`),
-	},
-	{
 		Reason: "1.37 calls the empty type or status of a condition required",
 		Aspect: Cause, Path: is(`conditions\[\d+\]\.(type|status)$`), Stock: is(`^(Invalid|NotSupported): .*""`), Hivemind: is(`^Required`),
 	},
@@ -63,14 +59,6 @@ var Rules = []Rule{
 	{
 		Reason: "fields that 1.37 has and 1.36 has not",
 		Aspect: Object, Stock: nothing, Hivemind: something, Unknown: true,
-	},
-	{
-		Reason: "fields that 1.37 has and 1.36 has not",
-		Aspect: ManagedFields, Stock: nothing, Hivemind: something, Unknown: true,
-	},
-	{
-		Reason: "fields that 1.37 has and 1.36 has not",
-		Aspect: Cause, Stock: nothing, Hivemind: is(`^FieldManagerConflict`), Unknown: true,
 	},
 	{
 		Reason: "fields that 1.37 has and 1.36 has not",

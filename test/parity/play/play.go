@@ -242,7 +242,7 @@ func (k *kind) settle(ctx context.Context, object string) error {
 	if !slices.Contains(reconciled, k.Resource.Kind) {
 		return nil
 	}
-	const steady, limit = 4, 100 // looks in a row that see the same; looks at all
+	const steady, limit = 12, 200 // looks in a row that see the same; looks at all
 	last, same := "", 0
 	for range limit {
 		answers, err := k.Pair.Same(ctx, k.request(http.MethodGet, k.name(object), "", nil))
