@@ -36,8 +36,15 @@ func ClusterMetadata(meta *metav1.ObjectMeta, name NameFunc) field.ErrorList {
 // ClusterMetadataLongName is ClusterMetadata for kinds whose name is an RFC 1123 subdomain by the newer rule, which looks at
 // the name that an object gets in the end and not at its generateName.
 func ClusterMetadataLongName(meta *metav1.ObjectMeta) field.ErrorList {
+	return metadataLongName(meta, false)
+}
+
+// MetadataLongName is the same for kinds that are in namespaces.
+func MetadataLongName(meta *metav1.ObjectMeta) field.ErrorList { return metadataLongName(meta, true) }
+
+func metadataLongName(meta *metav1.ObjectMeta, namespaced bool) field.ErrorList {
 	p := field.NewPath("metadata")
-	errs := validation.ValidateObjectMetaWithOpts(meta, false, func(p *field.Path, name string) field.ErrorList {
+	errs := validation.ValidateObjectMetaWithOpts(meta, namespaced, func(p *field.Path, name string) field.ErrorList {
 		return each(p, name, content.IsDNS1123Subdomain(name))
 	}, p)
 	return append(errs, finalizers(meta, p)...)

@@ -71,15 +71,14 @@ func (g goNamed) MarshalJSON() ([]byte, error) {
 
 // writeFields writes the fields of a struct, those of embedded structs among them.
 func writeFields(out *bytes.Buffer, v reflect.Value) error {
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
+	for _, f := range fieldsOf(v) {
 		if f.Anonymous && isAPIStruct(f.Type) {
-			if err := writeFields(out, v.Field(i)); err != nil {
+			if err := writeFields(out, f.value); err != nil {
 				return err
 			}
 			continue
 		}
-		encoded, err := goNamed{v.Field(i)}.MarshalJSON()
+		encoded, err := goNamed{f.value}.MarshalJSON()
 		if err != nil {
 			return err
 		}

@@ -62,8 +62,18 @@ func ValidatePersistentVolumeClaim(pvc *corev1.PersistentVolumeClaim) field.Erro
 	return append(errs, ValidatePersistentVolumeClaimSpec(field.NewPath("spec"), &pvc.Spec)...)
 }
 
+// groupNamed says that a claim names the API group of what it is filled from.
+func groupNamed(spec *corev1.PersistentVolumeClaimSpec) bool {
+	return spec.DataSource != nil && spec.DataSource.APIGroup != nil || spec.DataSourceRef != nil && spec.DataSourceRef.APIGroup != nil
+}
+
 // ValidatePersistentVolumeClaimSpec checks a claim, or a template for claims, at p.
 func ValidatePersistentVolumeClaimSpec(p *field.Path, spec *corev1.PersistentVolumeClaimSpec) field.ErrorList {
+	return validateClaimSpec(p, spec, false)
+}
+
+// validateClaimSpec checks a claim, and where anyGroup is set not whether API groups are what they must be now.
+func validateClaimSpec(p *field.Path, spec *corev1.PersistentVolumeClaimSpec, anyGroup bool) field.ErrorList {
 	var l check.List
 	if len(spec.AccessModes) == 0 {
 		l.Required(p.Child("accessModes"), "at least 1 access mode is required")
@@ -89,11 +99,11 @@ func ValidatePersistentVolumeClaimSpec(p *field.Path, spec *corev1.PersistentVol
 		}
 	}
 	l.Add(validateVolumeMode(p.Child("volumeMode"), spec.VolumeMode))
-	l.Add(validateDataSources(p, spec))
+	l.Add(validateDataSources(p, spec, anyGroup))
 	return l.Errors()
 }
 
-func validateDataSources(p *field.Path, spec *corev1.PersistentVolumeClaimSpec) field.ErrorList {
+func validateDataSources(p *field.Path, spec *corev1.PersistentVolumeClaimSpec, anyGroup bool) field.ErrorList {
 	var l check.List
 	one := func(p *field.Path, group *string, kind, name string) {
 		if name == "" {
@@ -106,7 +116,7 @@ func validateDataSources(p *field.Path, spec *corev1.PersistentVolumeClaimSpec) 
 			if kind != "PersistentVolumeClaim" {
 				l.Invalid(p, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup")
 			}
-		} else {
+		} else if !anyGroup {
 			l.Each(p.Child("apiGroup"), *group, validation.IsDNS1123Subdomain(*group))
 		}
 	}
@@ -134,7 +144,8 @@ func ValidatePersistentVolumeClaimUpdate(pvc, before *corev1.PersistentVolumeCla
 	var l check.List
 	p := field.NewPath("spec")
 	l.Add(check.MetadataUpdate(&pvc.ObjectMeta, &before.ObjectMeta))
-	l.Add(ValidatePersistentVolumeClaim(pvc))
+	l.Add(check.Metadata(&pvc.ObjectMeta, apivalidation.NameIsDNSSubdomain))
+	l.Add(validateClaimSpec(p, &pvc.Spec, groupNamed(&before.Spec))) // older versions did not look at groups
 
 	// Undo, in copies, what may change, and compare the rest.
 	now, older := pvc.Spec.DeepCopy(), before.Spec.DeepCopy()

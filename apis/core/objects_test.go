@@ -5,6 +5,7 @@
 package core
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -264,9 +265,12 @@ metadata: {name: rc, namespace: default}
 spec: {selector: {app: web}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: nginx}]}}}
 status: {replicas: 1}
 `
+	long := strings.Repeat("a", 254)
 	kind.Create(t, base,
 		apitest.Case{Name: `selector of others`, Change: `spec: {selector: {app: db}}`,
 			Want: "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`"},
+		apitest.Case{Name: `a long name`, Change: `metadata: {name: ` + long + `}`,
+			Want: `metadata.name: Invalid value: "` + long + `": must be no more than 253 bytes`},
 		apitest.Case{Name: `no template`, Change: `spec: {template: null}`,
 			Want: `spec.template: Required value`},
 		apitest.Case{Name: `pods that end`, Change: `spec: {template: {spec: {restartPolicy: Never}}}`,

@@ -28,7 +28,9 @@ import (
 
 // PreparePodForCreate sets what a new pod's status says and resolves label keys in its selectors.
 func PreparePodForCreate(pod *corev1.Pod) {
-	pod.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: PodQOSClass(pod)}
+	class := pod.Status.QOSClass // who creates a pod may have said one
+	setIfEmpty(&class, PodQOSClass(pod))
+	pod.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: class}
 	dropUnservedPodFields(&pod.Spec, nil)
 	if len(pod.Spec.SchedulingGates) > 0 {
 		pod.Status.Conditions = []corev1.PodCondition{{

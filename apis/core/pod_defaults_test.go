@@ -81,6 +81,16 @@ func TestDefaultPullPolicy(t *testing.T) {
 	}
 }
 
+// TestPodQOSClassOfTheClient holds that a class that the creator of a pod has named stays.
+func TestPodQOSClassOfTheClient(t *testing.T) {
+	for named, want := range map[corev1.PodQOSClass]corev1.PodQOSClass{"": corev1.PodQOSBestEffort, "Named": "Named"} {
+		pod := &corev1.Pod{Status: corev1.PodStatus{QOSClass: named, Message: "gone"}}
+		if PreparePodForCreate(pod); pod.Status.QOSClass != want || pod.Status.Message != "" {
+			t.Errorf("named %q: status %+v", named, pod.Status)
+		}
+	}
+}
+
 func TestPodQOSClass(t *testing.T) {
 	for _, c := range []struct {
 		name string

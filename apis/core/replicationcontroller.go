@@ -6,7 +6,6 @@ package core
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -46,7 +45,7 @@ func PrepareReplicationControllerForUpdate(rc, before *corev1.ReplicationControl
 
 // ValidateReplicationController checks a new ReplicationController.
 func ValidateReplicationController(rc *corev1.ReplicationController) field.ErrorList {
-	return append(check.Metadata(&rc.ObjectMeta, apivalidation.NameIsDNSSubdomain), validateControllerSpec(&rc.Spec)...)
+	return append(check.MetadataLongName(&rc.ObjectMeta), validateControllerSpec(&rc.Spec)...)
 }
 
 // ValidateReplicationControllerUpdate checks an update of a ReplicationController.

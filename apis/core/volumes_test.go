@@ -99,6 +99,14 @@ status: {phase: Bound, capacity: {storage: 1Gi}}
 			Want: `spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims…`},
 		apitest.Case{Name: `bound to a volume`, Change: `spec: {volumeName: pv}`},
 	)
+	// Groups of sources were not looked at once, so a claim that names one may keep what is no group.
+	source := apitest.Object[corev1.PersistentVolumeClaim](t, base, `{metadata: {resourceVersion: "1"}, spec: {dataSourceRef: {apiGroup: Not a group, kind: Tape, name: a}}}`)
+	if errs := ValidatePersistentVolumeClaimUpdate(source, source); len(errs) > 0 {
+		t.Errorf("a claim with an old group cannot be updated: %v", errs)
+	}
+	if errs := ValidatePersistentVolumeClaim(source); len(errs) != 1 || errs[0].Field != "spec.dataSourceRef.apiGroup" {
+		t.Errorf("a new claim with what is no group: %v", errs)
+	}
 	kind.StatusUpdate(t, base,
 		apitest.Case{Name: `unknown resize state`, Change: `status: {allocatedResourceStatuses: {storage: Odd}}`,
 			Want: `status.allocatedResourceStatuses: Unsupported value: "storage": supported values: "ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending"`},

@@ -62,11 +62,21 @@ func EndpointSliceChanged(slice, before *discoveryv1.EndpointSlice) bool {
 
 // ValidateEndpointSlice checks a new EndpointSlice.
 func ValidateEndpointSlice(slice *discoveryv1.EndpointSlice) field.ErrorList {
+	return append(validateSlice(slice), validateEndpoints(slice)...)
+}
+
+// validateSlice checks all but the endpoints.
+func validateSlice(slice *discoveryv1.EndpointSlice) field.ErrorList {
 	var l check.List
 	l.Add(check.Metadata(&slice.ObjectMeta, apivalidation.NameIsDNSSubdomain))
 	l.Add(check.RequiredOneOf(field.NewPath("addressType"), slice.AddressType,
 		discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6))
 	l.Add(validatePorts(field.NewPath("ports"), slice.Ports))
+	return l.Errors()
+}
+
+func validateEndpoints(slice *discoveryv1.EndpointSlice) field.ErrorList {
+	var l check.List
 	p := field.NewPath("endpoints")
 	if n := len(slice.Endpoints); n > maxEndpoints {
 		l.TooMany(p, n, maxEndpoints)
@@ -78,9 +88,13 @@ func ValidateEndpointSlice(slice *discoveryv1.EndpointSlice) field.ErrorList {
 	return l.Errors()
 }
 
-// ValidateEndpointSliceUpdate checks an update of an EndpointSlice.
+// ValidateEndpointSliceUpdate checks an update of an EndpointSlice. Endpoints that stay as they are need not be what they must be now.
 func ValidateEndpointSliceUpdate(slice, before *discoveryv1.EndpointSlice) field.ErrorList {
-	return append(ValidateEndpointSlice(slice), check.Immutable(field.NewPath("addressType"), slice.AddressType, before.AddressType)...)
+	errs := validateSlice(slice)
+	if wrong := validateEndpoints(slice); len(wrong) > 0 && !equality.Semantic.DeepEqual(slice.Endpoints, before.Endpoints) {
+		errs = append(errs, wrong...)
+	}
+	return append(errs, check.Immutable(field.NewPath("addressType"), slice.AddressType, before.AddressType)...)
 }
 
 func validatePorts(p *field.Path, ports []discoveryv1.EndpointPort) field.ErrorList {

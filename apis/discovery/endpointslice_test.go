@@ -43,6 +43,8 @@ ports: [{port: 80}]
 	kind.Update(t, base,
 		apitest.Case{Name: `another type of address`, Change: `{addressType: IPv6, endpoints: [{addresses: ['fd00::1']}]}`,
 			Want: `addressType: Invalid value: "IPv6": field is immutable`},
+		apitest.Case{Name: `another type of the same addresses`, Change: `addressType: IPv6`,
+			Want: `addressType: Invalid value: "IPv6": field is immutable`},
 		apitest.Case{Name: `another endpoint`, Change: `endpoints: [{addresses: [10.0.0.2]}]`},
 	)
 }

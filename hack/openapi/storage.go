@@ -122,7 +122,8 @@ func (collection) Delete(context.Context, string, rest.ValidateObjectFunc, *meta
 func (c collection) DeleteReturnsDeletedObject() bool {
 	switch c.path {
 	case "pods", "podtemplates", "services", "serviceaccounts", "resourcequotas", "persistentvolumes", "persistentvolumeclaims",
-		"csidrivers", "csinodes", "storageclasses", "volumeattachments", "volumeattributesclasses":
+		"csidrivers", "csinodes", "storageclasses", "volumeattachments", "volumeattributesclasses",
+		"deviceclasses", "resourceclaims", "resourceclaimtemplates", "resourceslices":
 		return true
 	}
 	return false

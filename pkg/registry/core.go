@@ -47,7 +47,8 @@ func coreRows() []*Resource {
 			ReturnDeleted: true, StatusResets: []string{"metadata.ownerReferences", "metadata.deletionTimestamp"},
 			Resource: "pods", Singular: "pod", ShortNames: []string{"po"}, Categories: []string{"all"},
 			List:   func() runtime.Object { return &corev1.PodList{} },
-			Status: true, Generation: true, SetDefaults: core.SetDefaultsPod,
+			Status: true, StatusOnCreate: true, // of which PreparePodForCreate keeps the class
+			Generation: true, SetDefaults: core.SetDefaultsPod,
 			PrepareForCreate: core.PreparePodForCreate, PrepareForUpdate: core.PreparePodForUpdate,
 			PrepareForStatusUpdate: core.PreparePodForStatusUpdate,
 			Validate:               core.ValidatePod, ValidateUpdate: core.ValidatePodUpdate, ValidateStatusUpdate: core.ValidatePodStatusUpdate,

@@ -18,6 +18,7 @@ import (
 	storeerr "k8s.io/apiserver/pkg/storage/errors"
 	"k8s.io/apiserver/pkg/storage/names"
 	"k8s.io/apiserver/pkg/util/dryrun"
+	"k8s.io/utils/ptr"
 
 	"github.com/hivemind-project/hivemind/apis/core"
 )
@@ -112,14 +113,22 @@ func (r *namespaceREST) terminate(ctx context.Context, name string, validate res
 	return nil, err
 }
 
-// setPropagationFinalizers adds and removes the garbage collector's finalizers as the deletion asks.
+// setPropagationFinalizers adds and removes the garbage collector's finalizers as the deletion asks: by its policy, or by the older field,
+// which knows two of the three.
 func setPropagationFinalizers(ns *corev1.Namespace, options *metav1.DeleteOptions) {
+	asked := options.PropagationPolicy
+	if orphan := options.OrphanDependents; orphan != nil { //nolint:staticcheck // deprecated, and still sent by older clients
+		asked = ptr.To(metav1.DeletePropagationForeground)
+		if *orphan {
+			asked = ptr.To(metav1.DeletePropagationOrphan)
+		}
+	}
 	want := func(finalizer string, policy metav1.DeletionPropagation) {
-		if options.PropagationPolicy == nil {
+		if asked == nil {
 			return
 		}
 		ns.Finalizers = slices.DeleteFunc(ns.Finalizers, func(f string) bool { return f == finalizer })
-		if *options.PropagationPolicy == policy {
+		if *asked == policy {
 			ns.Finalizers = append(ns.Finalizers, finalizer)
 		}
 	}

@@ -45,7 +45,7 @@ type Kind[T any] struct {
 
 	// Status says that the kind has a status subresource.
 	Status bool
-	// StatusOnCreate keeps the status that an object is created with, as only that of a Node is.
+	// StatusOnCreate keeps the status that an object is created with, as that of a Node is, or leaves it to PrepareForCreate.
 	StatusOnCreate bool
 	// Generation says that metadata.generation counts changes of the spec, or what Changed says is a change.
 	Generation bool

@@ -38,7 +38,7 @@ func (t tokenReview) answer(ctx context.Context, obj runtime.Object) (runtime.Ob
 	request := (&http.Request{Header: http.Header{}}).WithContext(ctx)
 	request.Header.Set("Authorization", "Bearer "+r.Spec.Token)
 	response, ok, err := t.authenticator.AuthenticateRequest(request)
-	r.Status = authenticationv1.TokenReviewStatus{Authenticated: ok}
+	r.Status.Authenticated = ok // what else the client has put there stays where nothing is found
 	if err != nil {
 		r.Status.Error = err.Error()
 	}

@@ -200,6 +200,20 @@ func TestProtocolsOfAPortShareItsNodePort(t *testing.T) {
 	}
 }
 
+// A load balancer that wants no node ports holds those that it names all the same.
+func TestNamedPortsOfABalancerAreHeld(t *testing.T) {
+	n, none := newNumbers(t), false
+	svc := nodePorts(30001, 0)
+	svc.Spec.Type, svc.Spec.AllocateLoadBalancerNodePorts = corev1.ServiceTypeLoadBalancer, &none
+	create(t, n, svc)
+	if a, b := svc.Spec.Ports[0].NodePort, svc.Spec.Ports[1].NodePort; a != 30001 || b != 0 {
+		t.Errorf("node ports %d and %d", a, b)
+	}
+	if _, err := n.beginCreate(t.Context(), nodePorts(30001), &metav1.CreateOptions{}); err == nil {
+		t.Error("a port was handed out twice")
+	}
+}
+
 func TestHeadlessFamilies(t *testing.T) {
 	for _, tt := range []struct {
 		name     string

@@ -27,7 +27,6 @@ type strategy struct {
 func (s strategy) NamespaceScoped() bool                         { return s.row.Namespaced }
 func (s strategy) AllowCreateOnUpdate(context.Context) bool      { return s.row.createOnUpdate }
 func (s strategy) AllowUnconditionalUpdate(context.Context) bool { return !s.row.needsResourceVersion }
-func (s strategy) Canonicalize(runtime.Object)                   {}
 func (s strategy) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCollectionPolicy {
 	return s.row.gcPolicy
 }
@@ -56,7 +55,14 @@ func (s strategy) PrepareForCreate(_ context.Context, obj runtime.Object) {
 	if s.row.prepareForCreate != nil {
 		s.row.prepareForCreate(obj)
 	}
-	s.complete(obj)
+}
+
+// Canonicalize completes a new object, which is known by that it has no version yet: only now, so that errors are about what the client and
+// admission have said.
+func (s strategy) Canonicalize(obj runtime.Object) {
+	if obj.(metav1.Object).GetResourceVersion() == "" {
+		s.complete(obj)
+	}
 }
 
 // complete gives defaults to what admission has added, so that what is stored is what a read of it answers.

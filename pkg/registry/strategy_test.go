@@ -3,12 +3,14 @@
 package registry
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -34,6 +36,24 @@ func TestSpecChanged(t *testing.T) {
 	} {
 		if got := specChanged(tt.now, tt.was); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
+// A new object is completed once it is known to be valid: what an error names is what the client has sent. An object that is updated has been
+// completed before.
+func TestNewObjectsAreCompletedInTheEnd(t *testing.T) {
+	row := Kind[appsv1.Deployment]{List: func() runtime.Object { return &appsv1.DeploymentList{} },
+		SetDefaults: func(d *appsv1.Deployment) { d.Spec.Paused = true }}.in(appsv1.SchemeGroupVersion, "Deployment")
+	for version, want := range map[string]bool{"": true, "5": false} {
+		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{ResourceVersion: version}}
+		s := strategy{row: row}
+		s.PrepareForCreate(t.Context(), d)
+		if d.Spec.Paused {
+			t.Error("completed before it is validated")
+		}
+		if s.Canonicalize(d); d.Spec.Paused != want {
+			t.Errorf("version %q: completed %v", version, d.Spec.Paused)
 		}
 	}
 }
@@ -118,6 +138,27 @@ func TestFieldLabels(t *testing.T) {
 		}
 		if got != tt.want {
 			t.Errorf("%s by %s: %q, want %q", tt.kind, tt.label, got, tt.want)
+		}
+	}
+}
+
+// Deletions of namespaces may say by an older field what becomes of what depends on them.
+func TestPropagationFinalizers(t *testing.T) {
+	foreground := metav1.DeletePropagationForeground
+	for _, tt := range []struct {
+		name    string
+		options metav1.DeleteOptions
+		want    []string
+	}{
+		{"nothing said", metav1.DeleteOptions{}, []string{"orphan", "x/y"}},
+		{"policy", metav1.DeleteOptions{PropagationPolicy: &foreground}, []string{"x/y", "foregroundDeletion"}},
+		{"orphan them", metav1.DeleteOptions{OrphanDependents: ptr.To(true)}, []string{"x/y", "orphan"}},
+		{"delete them", metav1.DeleteOptions{OrphanDependents: ptr.To(false)}, []string{"x/y", "foregroundDeletion"}},
+	} {
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{"orphan", "x/y"}}}
+		setPropagationFinalizers(ns, &tt.options)
+		if !slices.Equal(ns.Finalizers, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, ns.Finalizers, tt.want)
 		}
 	}
 }

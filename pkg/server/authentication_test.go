@@ -56,6 +56,20 @@ func (c *cluster) tokenReview(t *testing.T, token string, audiences ...string) a
 	return review.Status
 }
 
+// TestTokenReviewKeepsStatus holds that what a client says of a token stays where the server finds nothing, as kube-apiserver has it.
+func TestTokenReviewKeepsStatus(t *testing.T) {
+	c := newCluster(t)
+	said := authenticationv1.TokenReviewStatus{Authenticated: true, User: authenticationv1.UserInfo{Username: "somebody"}, Audiences: []string{"a"}}
+	review, err := c.AuthenticationV1().TokenReviews().Create(t.Context(), &authenticationv1.TokenReview{
+		Spec: authenticationv1.TokenReviewSpec{Token: "nonsense"}, Status: said}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := review.Status; s.Authenticated || s.User.Username != "somebody" || len(s.Audiences) != 1 {
+		t.Errorf("status %+v", s)
+	}
+}
+
 // get asks for a path without credentials, or with a token.
 func (c *cluster) get(t *testing.T, path, token string) (int, string) {
 	t.Helper()

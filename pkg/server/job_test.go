@@ -5,6 +5,7 @@ package server
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -47,6 +48,21 @@ func runJob(t *testing.T, c *cluster, name string, spec batchv1.JobSpec) (*batch
 		t.Fatal(err)
 	}
 	return job, list.Items
+}
+
+// TestJobLabels holds that a job without labels gets those of its template, and that an error about them is told of the template alone.
+func TestJobLabels(t *testing.T) {
+	jobs := newCluster(t).BatchV1().Jobs("default")
+	create := func(name string) (*batchv1.Job, error) {
+		return jobs.Create(t.Context(), &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+			RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "c", Image: "i"}}}}}}, metav1.CreateOptions{DryRun: []string{"All"}})
+	}
+	if job, err := create("short"); err != nil || job.Labels["job-name"] != "short" {
+		t.Errorf("%v, %v", job, err)
+	}
+	if _, err := create(strings.Repeat("a", 64)); err == nil || strings.Contains(err.Error(), "metadata.labels") || !strings.Contains(err.Error(), "spec.template.labels") {
+		t.Errorf("a name that is no label: %v", err)
+	}
 }
 
 func TestJobs(t *testing.T) {

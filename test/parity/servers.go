@@ -141,6 +141,7 @@ func playAll(ctx context.Context, o options, began time.Time, tell io.Writer) (*
 	}
 	out := tally.Report()
 	out.Seed, out.PerKind, out.Missing, out.Extra = o.seed, o.cases, missing, extra
+	out.Complete = o.complete()
 	out.Duration = time.Since(began).Round(time.Second)
 	for _, r := range both {
 		if !p.Corpus.Has(r.GroupVersionKind) {

@@ -27,6 +27,9 @@ func NewPriority(classes schedulinglisters.PriorityClassLister) *Priority {
 
 // Admit implements admission.MutationInterface.
 func (p *Priority) Admit(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	if keepPriority(a) {
+		return nil
+	}
 	pod, ok := newPodOf(a)
 	if !ok {
 		return nil
@@ -61,6 +64,23 @@ func (p *Priority) Admit(_ context.Context, a admission.Attributes, _ admission.
 	}
 	pod.Spec.Priority, pod.Spec.PreemptionPolicy = &priority, &policy
 	return nil
+}
+
+// keepPriority says that the request is the update of a pod, which keeps the priority that it got when it was created: who sends the manifest
+// once more has not said any.
+func keepPriority(a admission.Attributes) bool {
+	pod, ok1 := a.GetObject().(*corev1.Pod)
+	before, ok2 := a.GetOldObject().(*corev1.Pod)
+	if !ok1 || !ok2 || a.GetOperation() != admission.Update || a.GetSubresource() != "" {
+		return false
+	}
+	if pod.Spec.Priority == nil {
+		pod.Spec.Priority = before.Spec.Priority
+	}
+	if pod.Spec.PreemptionPolicy == nil {
+		pod.Spec.PreemptionPolicy = before.Spec.PreemptionPolicy
+	}
+	return true
 }
 
 // Validate implements admission.ValidationInterface.

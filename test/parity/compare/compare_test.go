@@ -76,6 +76,17 @@ func TestAnswers(t *testing.T) {
 			},
 		},
 		{
+			"the time of a condition that the server manages",
+			answer(t, 200, `{"metadata":{"managedFields":[{"manager":"<the server>","operation":"Update","fieldsV1":{"f:status":{"f:conditions":{"k:{\"type\":\"A\"}":{"f:status":{}}}}}}]}}`),
+			answer(t, 200, `{"metadata":{"managedFields":[{"manager":"<the server>","operation":"Update","fieldsV1":{"f:status":{"f:conditions":{"k:{\"type\":\"A\"}":{"f:status":{},"f:lastTransitionTime":{}}}}}}]}}`),
+			nil,
+		},
+		{
+			"no managers at all", answer(t, 200, `{"metadata":{}}`),
+			answer(t, 200, `{"metadata":{"managedFields":[{"manager":"m","operation":"Update","apiVersion":"v1"},{"manager":"a","operation":"Apply","apiVersion":"v1"}]}}`),
+			[]Difference{differs(ManagedFields, "", "none at all", "has a, Apply, v1; m, Update, v1")},
+		},
+		{
 			"lists in another order", answer(t, 200, `{"spec":{"list":[1,2]}}`), answer(t, 200, `{"spec":{"list":[2,1]}}`),
 			[]Difference{differs(Object, "spec.list", "the same elements", "in another order")},
 		},
@@ -152,74 +163,5 @@ func TestSignature(t *testing.T) {
 	long := differs(Message, "", `value "a" is bad`, `value "b" is bad`).Signature()
 	if s.Stock == s.Hivemind || long.Stock == long.Hivemind || !strings.Contains(long.Stock, `"a"`) {
 		t.Errorf("%+v, %+v", s, long)
-	}
-}
-
-// TestRules holds that each rule explains what it is for, and no neighbour of it.
-func TestRules(t *testing.T) {
-	unknown := func(d Difference) Difference { d.Unknown = true; return d }
-	explained := []Difference{
-		differs(Cause, "metadata.ownerReferences.kind", `Invalid: Invalid value: "": must not be empty`, `at metadata.ownerReferences[*].kind: Required: Required value: must not be empty`),
-		differs(Cause, "metadata.managedFields[0].operation", "Invalid: Invalid value: \"Wish\": must be `Apply` or `Update`", `NotSupported: Unsupported value: "Wish"`),
-		differs(Cause, "status.conditions[0].type", `Invalid: Invalid value: "": name part must be non-empty`, "Required: Required value: is required"),
-		differs(Cause, "status.conditions[0].type", `Invalid: Invalid value: "": name part must consist of letters`, ""),
-		differs(Cause, "status.conditions[0].type", `Duplicate: Duplicate value: "a"`, `at status.conditions[*]: Duplicate: Duplicate value: "a"`),
-		differs(Object, "spec.preventPodSchedulingIfMissing", "", "true"),
-		differs(Cause, ".spec.preventPodSchedulingIfMissing", "FieldManagerConflict: conflict", ""),
-		differs(Message, "", "error strict decoding YAML: a", "error strict decoding patch: a"),
-		differs(Message, "", "error decoding patch: unexpected end of JSON input", "invalid JSON patch"),
-		differs(Message, "", "x: Precondition failed: UID", "x: precondition failed: UID"),
-		differs(Code, "", "200", "409 Conflict: StorageError: unsafe deletion is not allowed because the object is decodable from storage"),
-		differs(Cause, "ignoreStoreReadErrorWithClusterBreakingPotential", "", "Invalid: Invalid value: true: cannot be set together with .gracePeriodSeconds"),
-		differs(Code, "", `500: resourceVersion: Invalid value: "abc"`, `400 BadRequest: invalid resource version: a`),
-		unknown(differs(Object, "spec.new", "", "true")),
-		unknown(differs(ManagedFields, "spec.new", "", "owned")),
-		unknown(differs(Cause, ".spec.new", "", "FieldManagerConflict: conflict")),
-		differs(Cause, "spec", `Invalid: {"Capacity":null}: field is immutable`, `Invalid: {"Capacity":null,"DerivedAttributes":null}: field is immutable`),
-		differs(Document, "core.v1.Pod.properties.spec.description", "a", "b"),
-		differs(Object, "columnDefinitions[0].description", `"a"`, `"b"`),
-		differs(Document, "core.v1.PodSpec.properties.new", "", "{}"),
-		differs(Document, "resource.storageVersionHash", `"LYmCf+UMVdg="`, `"mHCkTKpUTrE="`),
-		differs(Document, "core.v1.PodSpec.properties.volumes.items.default", "{}", ""),
-		differs(Document, "core.v1.PodSpec.properties.volumes.items.allOf", "[]", ""),
-		differs(Document, "core.v1.PodSpec.properties.volumes.items.$ref", "", `"#/x"`),
-		differs(Document, "apps.v1.DaemonSet.required[0]", "", `"spec"`),
-		differs(Document, "core.v1.NodeAllocatableResourceClaimStatus.properties.resources", "{}", ""),
-	}
-	used := map[*Rule]bool{}
-	for _, d := range explained {
-		r := d.Version()
-		if r == nil {
-			t.Errorf("nothing explains %+v", d)
-			continue
-		}
-		used[r] = true
-	}
-	for i := range Rules {
-		if !used[&Rules[i]] {
-			t.Errorf("rule %d (%s) has no example here", i, Rules[i].Reason)
-		}
-		if Rules[i].Reason == "" || Rules[i].Aspect == "" || Rules[i].Path == nil && Rules[i].Stock == nil && !Rules[i].Unknown {
-			t.Errorf("rule %d says too little", i)
-		}
-	}
-	for _, d := range []Difference{
-		differs(Cause, "metadata.ownerReferences", "Invalid: must not be empty", ""), // accepted by Hivemind
-		differs(Cause, "metadata.ownerReferences[0].kind", "", "Required: must not be empty"),
-		differs(Cause, "spec.conditions[0].type", `Invalid: Invalid value: "x"`, "Required: Required value"),
-		differs(Message, "", "something else", "error decoding patch: a"),
-		differs(Code, "", "200", "409 Conflict: the object has been modified"),
-		differs(Code, "", "500: boom", "400 BadRequest: x"),
-		differs(Cause, "spec", `Invalid: {"Capacity":1}: field is immutable`, `Invalid: {"Capacity":null,"DerivedAttributes":null}: field is immutable`),
-		differs(Object, "spec.new", "", "true"),
-		unknown(differs(Object, "spec.new", "false", "true")),
-		unknown(differs(Cause, "spec.new", "", "Invalid: bad")),
-		differs(Document, "core.v1.PodSpec.properties.old", "{}", ""),
-		differs(Document, "core.v1.PodSpec.properties.volumes.items.default", `{"a":1}`, ""),
-		differs(Document, "resource.storageVersionHash", `"a"`, ""),
-	} {
-		if r := d.Version(); r != nil {
-			t.Errorf("%q explains %+v", r.Reason, d)
-		}
 	}
 }

@@ -39,6 +39,8 @@ type Difference struct {
 	Path     string `json:"path"` // of the field, where there is one
 	Stock    string `json:"stock"`
 	Hivemind string `json:"hivemind"`
+	// Kind is the one whose answers these are: group/version Kind, or what else is compared.
+	Kind string `json:"-"`
 	// Unknown says that stock's schema has no such field.
 	Unknown bool `json:"unknown,omitempty"`
 }
@@ -368,6 +370,9 @@ func takeManagedFields(object map[string]any) []any {
 // managers compares who manages which fields: an entry by manager, operation and subresource, then field by field.
 func managers(s, h []any) []Difference {
 	a, b := byManager(s), byManager(h)
+	if len(a) == 0 && len(b) > 0 {
+		return []Difference{differs(ManagedFields, "", "none at all", "has "+strings.Join(slices.Sorted(maps.Keys(b)), "; "))}
+	}
 	var out []Difference
 	for _, name := range union(a, b) {
 		x, inA := a[name]
@@ -376,6 +381,9 @@ func managers(s, h []any) []Difference {
 		case inA && inB:
 			for _, d := range Trees(ManagedFields, "", x, y) {
 				d.Path = fieldPath(d.Path)
+				if strings.HasPrefix(name, theServer+",") && strings.HasSuffix(d.Path, "conditions[*].lastTransitionTime") {
+					continue // whether a second has passed since a server's last write
+				}
 				d.Stock, d.Hivemind = owned(d.Stock), owned(d.Hivemind)
 				out = append(out, d)
 			}

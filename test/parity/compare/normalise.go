@@ -34,8 +34,12 @@ var (
 	etcdKey   = regexp.MustCompile(`(Key: )/[^,]+`) // where in etcd an object is
 	age       = regexp.MustCompile(`\b(\d+[ydhms])+\b`)
 	goType    = regexp.MustCompile(`(is (?:not )?a list \(\*)\w+(\.\w+\))`) // stock names its internal types, which Hivemind has not
+	freePort  = regexp.MustCompile(`(nodePort: {[A-Z]+ |Duplicate value: )(\d{5})\b`)
 	generated = regexp.MustCompile(`\b(kube-api-access|parity)-[bcdfghjklmnpqrstvwxz2456789]{5}\b`)
 )
+
+// theServer stands for the name by which a server itself manages fields.
+const theServer = "<the server>"
 
 // Normalise replaces what each server makes up by itself: uids, times of this run and ages, resource versions, random suffixes, and addresses and
 // node ports that the request did not ask for. It changes the answer in place.
@@ -53,7 +57,7 @@ func (w World) value(v any, name string) any {
 	switch v := v.(type) {
 	case map[string]any:
 		if meta, ok := v["metadata"].(map[string]any); ok {
-			for _, key := range []string{"uid", "resourceVersion", "creationTimestamp"} {
+			for _, key := range []string{"uid", "resourceVersion", "creationTimestamp", "continue"} {
 				if meta[key] != nil {
 					meta[key] = "<" + key + ">"
 				}
@@ -73,7 +77,7 @@ func (w World) value(v any, name string) any {
 		if v["fieldsType"] != nil {
 			delete(v, "time")
 			if manager, _ := v["manager"].(string); slices.Contains(w.Servers, manager) {
-				v["manager"] = "<the server>"
+				v["manager"] = theServer
 			}
 		}
 	case []any:
@@ -112,8 +116,8 @@ func (w World) text(text string) string {
 		}
 	}
 	for _, name := range w.Servers {
-		text = strings.ReplaceAll(text, `\"manager\":\"`+name+`\"`, `\"manager\":\"<the server>\"`)
-		text = strings.ReplaceAll(text, `conflict with "`+name+`"`, `conflict with "<the server>"`)
+		text = strings.ReplaceAll(text, `\"manager\":\"`+name+`\"`, `\"manager\":\"`+theServer+`\"`)
+		text = strings.ReplaceAll(text, `conflict with "`+name+`"`, `conflict with "`+theServer+`"`)
 	}
 	text = version.ReplaceAllString(text, "$1<resourceVersion>")
 	text = goType.ReplaceAllString(text, "$1<package>$2")
@@ -128,6 +132,13 @@ func (w World) text(text string) string {
 		ip, err := netip.ParseAddr(s)
 		return err == nil && w.ServiceCIDR.Contains(ip)
 	}))
+	text = freePort.ReplaceAllStringFunc(text, func(found string) string { // stock hands out ports above the range in dry runs
+		port := found[len(found)-5:]
+		if n, err := strconv.ParseInt(port, 10, 64); err != nil || n < w.FirstNodePort || strings.Contains(w.Asked, port) {
+			return found
+		}
+		return found[:len(found)-5] + "<port>"
+	})
 	return number.ReplaceAllStringFunc(text, unasked("<port>", func(s string) bool {
 		n, err := strconv.ParseInt(s, 10, 64)
 		return err == nil && w.FirstNodePort <= n && n <= w.LastNodePort

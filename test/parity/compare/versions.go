@@ -2,27 +2,7 @@
 
 package compare
 
-import "regexp"
-
-// Rule tells a difference that is there because Hivemind speaks of a newer Kubernetes than the stock server does. Every rule gives its
-// reason; a pattern that is empty matches everything. A rule is as narrow as its reason: it must not explain what Hivemind does wrong.
-type Rule struct {
-	Reason   string
-	Aspect   Aspect
-	Path     *regexp.Regexp
-	Stock    *regexp.Regexp
-	Hivemind *regexp.Regexp
-	// Unknown asks for a field that stock's own schema has not.
-	Unknown bool
-	// Added is what Hivemind's text has more than stock's: without it both must be the same.
-	Added *regexp.Regexp
-}
-
-var (
-	nothing   = regexp.MustCompile(`^$`)
-	something = regexp.MustCompile(`.`)
-	is        = regexp.MustCompile
-)
+import "strings"
 
 // Rules are all differences that the versions 1.36 (stock) and 1.37 (Hivemind) explain. Each was found in the sources of both: apimachinery,
 // apiserver, api and kube-openapi at the versions that the two are built from.
@@ -30,10 +10,6 @@ var Rules = []Rule{
 	{
 		Reason: "1.37 names the place in ownerReferences, and calls an empty field required",
 		Aspect: Cause, Path: is(`^metadata\.ownerReferences`), Stock: something, Hivemind: is(`^at metadata\.ownerReferences\[\*\]`),
-	},
-	{
-		Reason: "1.37 calls a bad or empty operation in managedFields unsupported or required",
-		Aspect: Cause, Path: is(`^metadata\.managedFields\[\d+\]\.operation$`), Stock: is("must be `Apply` or `Update`"), Hivemind: is(`^(NotSupported|Required)`),
 	},
 	{
 		Reason: "1.37 calls the empty type or status of a condition required",
@@ -86,14 +62,6 @@ var Rules = []Rule{
 	},
 	{
 		Reason: "fields that 1.37 has and 1.36 has not",
-		Aspect: ManagedFields, Stock: nothing, Hivemind: something, Unknown: true,
-	},
-	{
-		Reason: "fields that 1.37 has and 1.36 has not",
-		Aspect: Cause, Stock: nothing, Hivemind: is(`^FieldManagerConflict`), Unknown: true,
-	},
-	{
-		Reason: "fields that 1.37 has and 1.36 has not",
 		Aspect: Cause, Path: is(`^(spec|status\.allocation)$`), Stock: is(`: field is immutable$`), Added: is(`,"(DerivedAttributes|SkipNodeOperations)":null`),
 	},
 	{
@@ -102,7 +70,7 @@ var Rules = []Rule{
 	},
 	{
 		Reason: "1.37 words the documentation of fields differently",
-		Aspect: Object, Path: is(`^columnDefinitions\[\d+\]\.description$`),
+		Aspect: Object, Path: is(`(^|\.)columnDefinitions\[\d+\]\.description$`),
 	},
 	{
 		Reason: "fields that 1.37 has and 1.36 has not",
@@ -132,16 +100,67 @@ var Rules = []Rule{
 		Reason: "the alpha fields on resource claims of a node's own resources have changed in 1.37",
 		Aspect: Document, Path: is(`NodeAllocatableResourceClaimStatus\.|nodeAllocatableResourceClaimStatuses`),
 	},
+	{
+		Reason: "1.37 prints more columns of CustomResourceDefinitions",
+		Aspect: Object, Kind: is(` CustomResourceDefinition$`), Path: is(`^columnDefinitions\[\d+\]$`), Stock: nothing, Hivemind: is(`"name":"(Established|Group|Kind|Scope|ShortNames|Versions)"`),
+	},
+	{
+		Reason: "1.37 prints more columns of CustomResourceDefinitions",
+		Aspect: Object, Kind: is(` CustomResourceDefinition$`), Path: is(`^rows\[\d+\]\.cells\[\d+\]$`), Stock: nothing,
+	},
+	{
+		Reason: "1.37 keeps who managed the fields where the new object's cannot be told, 1.36 drops it",
+		Aspect: ManagedFields, Path: nothing, Stock: is(`^none at all$`),
+	},
+	{
+		Reason: "1.37 can delete objects that cannot be decoded (AllowUnsafeMalformedObjectDeletion), and refuses to for those that can",
+		Aspect: Cause, Kind: is(`^v1 Namespace$`), Path: nothing, Stock: nothing, Hivemind: is(`: no unsafe deleter provided, can not honor ignoreStoreReadErrorWithClusterBreakingPotential$`),
+	},
+	{
+		Reason: "CSINodes of 1.37 have a status",
+		Aspect: Cause, Kind: is(` CSINode$`), Path: is(`^patch$`), Added: is(`,\\"status\\":{}`),
+	},
+	{
+		Reason: "CSINodes of 1.37 have a status",
+		Aspect: Warning, Kind: is(` CSINode$`), Stock: nothing, Hivemind: is(`^unknown field "status"$`),
+	},
+	{
+		Reason: "1.36 drops preventPodSchedulingIfMissing of CSIDrivers, which is beta in 1.37",
+		Aspect: Cause, Kind: is(` CSIDriver$`), Path: is(`^patch$`), Added: is(`,\\"preventPodSchedulingIfMissing\\":true`),
+	},
+	{
+		Reason: "1.36 drops preventPodSchedulingIfMissing of CSIDrivers, which is beta in 1.37",
+		Aspect: ManagedFields, Kind: is(` CSIDriver$`), Path: is(`^spec\.preventPodSchedulingIfMissing$`), Stock: something, Hivemind: nothing,
+	},
+	{
+		Reason: "1.36 drops preventPodSchedulingIfMissing of CSIDrivers, which is beta in 1.37",
+		Aspect: Code, Kind: is(` CSIDriver$`), Stock: is(`^409 Conflict: Apply failed with 1 conflict: conflict with "parity" using storage\.k8s\.io/v1: \.spec\.preventPodSchedulingIfMissing$`),
+	},
+	{
+		Reason: "1.36 drops preventPodSchedulingIfMissing of CSIDrivers, which is beta in 1.37",
+		Aspect: Object, Kind: is(` CSIDriver$`), Path: is(`^metadata\.generation$`), Stock: nothing, Hivemind: is(`^1$`),
+	},
+	{
+		Reason: "StatefulSets of 1.37 can update by Recreate",
+		Aspect: Document, Path: is(`^apps\.v1\.StatefulSetUpdateStrategy\.properties\.type\.enum`), Stock: nothing, Hivemind: is(`^"Recreate"$`),
+	},
+	{
+		Reason: "1.37 words the documentation of fields differently",
+		Aspect: Document, Path: is(`^networking\.v1\.IngressRule\.properties\.http\.(\$ref|allOf)$`), // one that has a description stands in allOf
+	},
+	{
+		Reason: "the alpha fields on resource claims of a node's own resources have changed in 1.37",
+		Aspect: Document, Path: is(`^resource\.v1\.Device\.properties\.nodeAllocatableResourceMappings$`), Stock: something, Hivemind: nothing,
+	},
+	{
+		Reason: "what an error shows of an object has the fields that 1.37 has and 1.36 has not",
+		Aspect: Cause, Stock: is(`^Invalid: Invalid value: {.*: field is immutable$`), Added: newFields,
+	},
+	{
+		Reason: "what an error shows of an object has the fields that 1.37 has and 1.36 has not",
+		Aspect: Cause, Stock: is(`(?s)^Forbidden: .*@@ -`), Lines: true, Added: newFields,
+	},
 }
 
-// Version returns the rule that explains the difference; nil if none does.
-func (d Difference) Version() *Rule {
-	matches := func(pattern *regexp.Regexp, text string) bool { return pattern == nil || pattern.MatchString(text) }
-	for i, r := range Rules {
-		same := r.Added == nil || r.Added.ReplaceAllString(d.Hivemind, "") == d.Stock
-		if r.Aspect == d.Aspect && matches(r.Path, d.Path) && matches(r.Stock, d.Stock) && matches(r.Hivemind, d.Hivemind) && (d.Unknown || !r.Unknown) && same {
-			return &Rules[i]
-		}
-	}
-	return nil
-}
+// newFields are those of pods that 1.37 has and 1.36 has not, where nothing is set: in an object in one line, and in one with a line a field.
+var newFields = is(strings.ReplaceAll(`,(\n[-+ ] *)?NEW: ?null|\n[-+ ] *NEW: null,|NEW:null,`, "NEW", `"(BindMountOptions|DefaultUser|EvictionResponders|Mode|Protocol|User)"`))

@@ -78,6 +78,25 @@ func TestDoRepeatsWhatTheServerWasTooBusyFor(t *testing.T) {
 	}
 }
 
+func TestDoReadsEvents(t *testing.T) {
+	for _, c := range []struct{ name, stream, want string }{
+		{"events, of bookmarks the first", "{\"type\":\"ADDED\"}\n{\"type\":\"BOOKMARK\",\"n\":1}\n{\"type\":\"BOOKMARK\",\"n\":2}\n", `map[items:[map[type:ADDED] map[n:1 type:BOOKMARK]]]`},
+		{"one alone", "{\"type\":\"ADDED\"}\n", `map[type:ADDED]`},
+		{"no stream", "{\"type\":\"ADDED\"}\nnonsense\n", "map[]"},
+	} {
+		s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			if _, err := w.Write([]byte(c.stream)); err != nil {
+				t.Error(err)
+			}
+		})
+		got, err := s.Do(t.Context(), Request{Method: http.MethodGet, Path: "/x"})
+		if err != nil || fmt.Sprint(got.Body) != c.want || (got.Body == nil) != (got.Text == c.stream) {
+			t.Errorf("%s: %v %q, %v", c.name, got.Body, got.Text, err)
+		}
+	}
+}
+
 func TestDoTellsOfHandlersThatBreak(t *testing.T) {
 	s := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	got, err := s.Do(t.Context(), Request{Method: http.MethodGet, Path: "/x"})

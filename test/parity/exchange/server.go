@@ -68,7 +68,7 @@ func (r Request) String() string {
 type Answer struct {
 	Code     int // HTTP's; 0 where the server broke off
 	Warnings []string
-	Body     map[string]any // nil where it is no JSON object
+	Body     map[string]any // nil where it is no JSON object; what is streamed is in a list, items
 	Text     string         // the body where Body is nil
 }
 
@@ -131,13 +131,38 @@ func (s *Server) once(ctx context.Context, r Request) (answer Answer, wait time.
 		answer.Warnings = append(answer.Warnings, warningText(w))
 	}
 	if kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || !strings.HasSuffix(kind, "json") || utiljson.Unmarshal(body, &answer.Body) != nil {
-		answer.Body, answer.Text = nil, string(body)
+		if answer.Body = events(body); answer.Body == nil || err != nil {
+			answer.Body, answer.Text = nil, string(body)
+		}
 	}
 	if resp.StatusCode == http.StatusTooManyRequests && answer.Body["reason"] != "TooManyRequests" || resp.StatusCode == http.StatusTooManyRequests && r.Method != http.MethodPost {
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
 		wait = time.Duration(max(1, seconds)) * time.Second
 	}
 	return answer, wait, nil
+}
+
+// events reads a stream of JSON objects, a line each, as a watch answers; nil where that is no such stream. Of bookmarks it has the first, which
+// says that all there was has been told: further ones come by the clock.
+func events(body []byte) map[string]any {
+	var items []any
+	marked := false
+	for line := range bytes.Lines(body) {
+		var event map[string]any
+		if utiljson.Unmarshal(line, &event) != nil {
+			return nil
+		}
+		bookmark := event["type"] == "BOOKMARK"
+		if bookmark && marked {
+			continue
+		}
+		marked = marked || bookmark
+		items = append(items, event)
+	}
+	if len(items) < 2 {
+		return nil // one alone is no list
+	}
+	return map[string]any{"items": items}
 }
 
 // broken says that the server has reset the stream of this one request (RFC 9113, INTERNAL_ERROR), as API servers do when a handler

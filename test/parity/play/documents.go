@@ -28,6 +28,9 @@ func (p *Player) Documents(ctx context.Context, versions []schema.GroupVersion) 
 	if err := p.groups(ctx, versions); err != nil {
 		return err
 	}
+	if err := p.aggregated(ctx); err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	for _, gv := range versions {
 		if err := p.discovery(ctx, gv); err != nil {
@@ -92,6 +95,51 @@ func (p *Player) discovery(ctx context.Context, gv schema.GroupVersion) error {
 		p.Recorder.Record(Result{Discovery, "resource", gv.String() + " " + name, r, exchange.Answers{}, differences})
 	}
 	return nil
+}
+
+// aggregated compares discovery as newer clients read it: a group with all that is in it at once (KEP 3352), as far as both have it.
+func (p *Player) aggregated(ctx context.Context) error {
+	for _, path := range []string{"/api", "/apis"} {
+		r := exchange.Request{Method: http.MethodGet, Path: path, Accept: "application/json;as=APIGroupDiscoveryList;v=v2;g=apidiscovery.k8s.io"}
+		answers, err := p.Pair.Same(ctx, r)
+		if err != nil {
+			return err
+		}
+		stock, hivemind := discovered(answers.Stock.Body), discovered(answers.Hivemind.Body)
+		for _, name := range slices.Sorted(maps.Keys(stock)) {
+			if hivemind[name] != nil {
+				p.Recorder.Record(Result{Discovery, "aggregated", name, r, exchange.Answers{}, compare.Trees(compare.Document, "aggregated", stock[name], hivemind[name])})
+			}
+		}
+	}
+	return nil
+}
+
+// discovered are the resources of an aggregated document by group, version and name.
+func discovered(document map[string]any) map[string]any {
+	out := map[string]any{}
+	items, _ := document["items"].([]any)
+	for _, item := range items {
+		group, _ := item.(map[string]any)
+		meta, _ := group["metadata"].(map[string]any)
+		versions, _ := group["versions"].([]any)
+		for _, v := range versions {
+			version, _ := v.(map[string]any)
+			resources, _ := version["resources"].([]any)
+			for _, one := range resources {
+				resource, _ := one.(map[string]any)
+				out[fmt.Sprintf("%v/%v %v", or(meta["name"]), version["version"], resource["resource"])] = one
+			}
+		}
+	}
+	return out
+}
+
+func or(v any) any {
+	if v == nil {
+		return ""
+	}
+	return v
 }
 
 func byName(list any) map[string]any {

@@ -117,7 +117,7 @@ func (k *kind) step(ctx context.Context, s step) error {
 	if _, err := k.record(ctx, s.op, "history: "+s.id, stock, hivemind); err != nil || s.method == http.MethodGet {
 		return err
 	}
-	return k.settle(ctx, corpus.Minimal)
+	return k.settle(ctx, corpus.Minimal, steady)
 }
 
 func (k *kind) steps() []step {

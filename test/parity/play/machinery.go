@@ -8,11 +8,13 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
 
 	"github.com/hivemind-project/hivemind/test/parity/corpus"
 )
@@ -33,25 +35,31 @@ func (k *kind) machinery(ctx context.Context) error {
 	if _, ok := k.stored[corpus.Minimal]; !ok || !k.Has("update") || !k.Has("list") {
 		return nil
 	}
+	waiting, waits := errgroup.WithContext(ctx) // watches, which do nothing for most of their second
+	for _, o := range k.watches() {
+		waiting.Go(func() error { return k.odd(waits, o) })
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(k.Workers)
-	all := append(k.oddReads(), k.oddWrites()...)
-	for _, o := range append(all, k.oddPaths()...) {
-		group.Go(func() error {
-			r := k.request(o.method, strings.TrimPrefix(o.name, "/"), o.contentType, nil)
-			if o.name == "/" {
-				r.Path += "/"
-			}
-			maps.Copy(r.Query, o.query)
-			if o.method != http.MethodGet {
-				r.Query["dryRun"] = []string{"All"}
-			}
-			r.Accept, r.Body = o.accept, []byte(o.body)
-			_, err := k.record(ctx, "machinery", o.id, r, r)
-			return err
-		})
+	for _, o := range slices.Concat(k.oddReads(), k.oddWrites(), k.oddPaths()) {
+		group.Go(func() error { return k.odd(ctx, o) })
 	}
-	return group.Wait()
+	return firstError(group.Wait(), waiting.Wait())
+}
+
+// odd sends one.
+func (k *kind) odd(ctx context.Context, o odd) error {
+	r := k.request(o.method, strings.TrimPrefix(o.name, "/"), o.contentType, nil)
+	if o.name == "/" {
+		r.Path += "/"
+	}
+	maps.Copy(r.Query, o.query)
+	if o.method != http.MethodGet {
+		r.Query["dryRun"] = []string{"All"}
+	}
+	r.Accept, r.Body = o.accept, []byte(o.body)
+	_, err := k.record(ctx, "machinery", o.id, r, r)
+	return err
 }
 
 // oddReads are lists, watches and reads with what they cannot have, and in each form that an answer has.
@@ -84,8 +92,29 @@ func (k *kind) oddReads() []odd {
 			odd{id: "list as " + accept, method: http.MethodGet, query: byName, accept: accept},
 			odd{id: "read what is not there as " + accept, method: http.MethodGet, name: "parity-nobody", accept: accept})
 	}
+	if k.Namespaced { // where nobody else has put anything
+		all = append(all, odd{id: "list the first", method: http.MethodGet, query: url.Values{"limit": {"1"}}}, odd{id: "list the first two as a table", method: http.MethodGet, accept: table, query: url.Values{"limit": {"2"}}})
+	}
 	for _, include := range []string{"None", "Metadata", "Object", "Parity"} {
 		all = append(all, odd{id: "table that includes " + include, method: http.MethodGet, name: name, accept: table, query: url.Values{"includeObject": {include}}})
+	}
+	return all
+}
+
+// watches see one object and end: its first event, the bookmark behind what there was at the beginning, and each form of both.
+func (k *kind) watches() []odd {
+	if !k.Has("watch") || slices.Contains(reconciled, k.Resource.Kind) { // which change while they are watched
+		return nil
+	}
+	const initial = "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+	partial := "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+	var all []odd
+	for _, w := range []struct{ query, accept string }{
+		{"&resourceVersion=0", ""}, {"&resourceVersion=0", table}, {"&resourceVersion=0&includeObject=Object", table}, {"&resourceVersion=0", partial}, {initial, ""}, {initial, table}, {initial, partial},
+	} {
+		o := odd{id: "watch with " + w.query + " as " + w.accept, method: http.MethodGet, query: queryOf("watch=1&timeoutSeconds=1" + w.query), accept: w.accept}
+		o.query.Set("fieldSelector", "metadata.name="+k.name(corpus.Minimal))
+		all = append(all, o)
 	}
 	return all
 }
@@ -104,6 +133,15 @@ func (k *kind) oddWrites() []odd {
 		send("create as "+contentType, http.MethodPost, "", contentType, `{}`, "")
 		send("delete as "+contentType, http.MethodDelete, name, contentType, `{"dryRun":["All"]}`, "")
 	}
+	for _, strict := range []string{"", "fieldValidation=Strict"} {
+		for id, body := range map[string]string{
+			"the object": k.asYAML(nil), "an unknown field": k.asYAML(map[string]any{"noSuchField": 1}), "a key twice": k.asYAML(nil) + "kind: Twice\n", "a document more": k.asYAML(nil) + "---\na: b\n", "a tab": "a:\t- b\n\tc",
+			"nothing": "",
+		} {
+			send("create as YAML "+id+" "+strict, http.MethodPost, "", "application/yaml", body, strict)
+		}
+	}
+	send("update as YAML", http.MethodPut, name, "application/yaml", k.asYAML(nil), "")
 	for _, body := range []string{
 		`[{"op":"replace","path":"/noSuchField","value":1}]`, `[{"op":"add","path":"/no/such/path","value":1}]`, `[{"op":"add","path":"noSlash","value":1}]`, `[{"op":"move","from":"/noSuchField","path":"/kind"}]`,
 		`[{"op":"copy","from":"/noSuchField","path":"/kind"}]`, `{"op":"remove"}`, `[1]`, `null`, `[]`, `[{"op":"remove","path":"/apiVersion"}]`, `[{"op":"replace","path":"/metadata/name","value":"other"}]`,
@@ -143,6 +181,9 @@ func (k *kind) oddPaths() []odd {
 		{id: "put to the collection", method: http.MethodPut, body: `{}`, contentType: "application/json"},
 		{id: "patch of the collection", method: http.MethodPatch, body: `{}`, contentType: string(types.MergePatchType)},
 		{id: "a method of no kind", method: "WISH"},
+		{id: "head", method: http.MethodHead, name: name},
+		{id: "head of the collection", method: http.MethodHead, query: url.Values{"fieldSelector": {"metadata.name=" + name}}},
+		{id: "options of the collection", method: http.MethodOptions},
 		{id: "options", method: http.MethodOptions, name: name},
 		{id: "a slash at the end", method: http.MethodGet, name: "/", query: url.Values{"fieldSelector": {"metadata.name=" + name}}},
 	}
@@ -150,6 +191,17 @@ func (k *kind) oddPaths() []odd {
 		all = append(all, odd{id: "read " + path, method: http.MethodGet, name: path})
 	}
 	return all
+}
+
+// asYAML is the minimal object, with more beside what it has.
+func (k *kind) asYAML(more map[string]any) string {
+	object := maps.Clone(k.Object(corpus.Minimal))
+	maps.Copy(object, more)
+	data, err := yaml.Marshal(object)
+	if err != nil {
+		panic(err) // what was decoded from JSON can be encoded
+	}
+	return string(data)
 }
 
 // queryOf parses a query; a part that has no = is a key.

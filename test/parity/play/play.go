@@ -227,6 +227,9 @@ func (k *kind) store(ctx context.Context) error {
 		if !answers.Stock.OK() || !answers.Hivemind.OK() {
 			continue
 		}
+		if err := k.settle(ctx, o.Name, steadyNew); err != nil {
+			return err
+		}
 		if err := k.refresh(ctx, o.Name); err != nil {
 			return err
 		}
@@ -237,12 +240,18 @@ func (k *kind) store(ctx context.Context) error {
 // reconciled are the kinds that an API server itself has controllers for: what they write comes soon after each request.
 var reconciled = []string{"CustomResourceDefinition", "APIService", "FlowSchema"}
 
+// Looks in a row that see the same before an object is taken to stay so; more where it is new, as the controllers hear of it only then.
+const (
+	steady    = 4
+	steadyNew = 20
+)
+
 // settle waits until neither server changes an object any more: until it has been the same for a while.
-func (k *kind) settle(ctx context.Context, object string) error {
+func (k *kind) settle(ctx context.Context, object string, steady int) error {
 	if !slices.Contains(reconciled, k.Resource.Kind) {
 		return nil
 	}
-	const steady, limit = 4, 100 // looks in a row that see the same; looks at all
+	const limit = 200 // looks at all
 	last, same := "", 0
 	for range limit {
 		answers, err := k.Pair.Same(ctx, k.request(http.MethodGet, k.name(object), "", nil))
@@ -273,7 +282,7 @@ func version(a exchange.Answer) string {
 
 // refresh reads what both servers have of an object.
 func (k *kind) refresh(ctx context.Context, object string) error {
-	if err := k.settle(ctx, object); err != nil {
+	if err := k.settle(ctx, object, steady); err != nil {
 		return err
 	}
 	r := k.request(http.MethodGet, k.name(object), "", nil)

@@ -23,9 +23,10 @@ const preamble = "# Parity with kube-apiserver\n\n" +
 	"immutable), lists with an element twice, unknown and doubled fields under each `fieldValidation`, and metadata that the server owns. They travel as\n" +
 	"create, update, JSON, merge, strategic and apply patch, and as writes of the status. Then deletes with every option, subresources, conflicts, several\n" +
 	"managers, finalizers, selectors, and the tables that `kubectl get` and `-o wide` print; and requests that no client library makes on purpose: what lists,\n" +
-	"watches, patches, names, methods and content types cannot be. A request is sampled by the seed where a kind has more than fit.\n\n" +
+	"watches, patches, names, methods and content types cannot be, bodies in YAML, HEAD and OPTIONS. Watches are compared event by event, as objects, tables and\n" +
+	"metadata, with the bookmark behind what there was at the beginning. A request is sampled by the seed where a kind has more than fit.\n\n" +
 	"Of each answer: HTTP code and reason, message, causes (type, field, text), the object with its defaults, who manages which field, and warnings. A case\n" +
-	"agrees if all of it is the same. Apart from kinds: discovery, OpenAPI v3 schemas and paths, and the roles, bindings and classes of a new cluster.\n\n" +
+	"agrees if all of it is the same. Apart from kinds: discovery (also aggregated), OpenAPI v3 schemas and paths, and the roles, bindings and classes of a new cluster.\n\n" +
 	"Made the same first: uids, times of the run, resource versions, random suffixes, addresses and node ports that a server chose, an object's key in etcd, the\n" +
 	"package of a Go type that a message names, and the name by which a server itself manages fields. A cause that is told twice counts once. No controllers run beside either server, both are asked by the\n" +
 	"same impersonated user, and stock is given Hivemind's default storage class. Fields that only the newer version has are not sent.\n"
@@ -57,12 +58,44 @@ func (r *Report) markdown(top int) string {
 	for _, d := range r.explained() {
 		fmt.Fprintf(&b, "| %d | %s | %s |\n", d.Count, d.Aspect, d.Version)
 	}
-	open := r.open()
-	fmt.Fprintf(&b, "\n## Disagreements\n\n%d distinct ones; here are the first %d by how often they were met, each with the smallest request that shows it. `-o yaml` has all.\n", len(open), min(top, len(open)))
-	for i, d := range open[:min(top, len(open))] {
-		d.markdown(&b, i+1)
-	}
+	r.disagreements(&b, top)
 	return b.String()
+}
+
+// disagreements are those that nothing explains, all in a table and the most frequent with an example, and then those that stay.
+func (r *Report) disagreements(b *strings.Builder, top int) {
+	open := r.open()
+	b.WriteString("\n## Disagreements\n\n")
+	if len(open) == 0 {
+		b.WriteString("Each has its reason: none is left that nothing explains.\n")
+	} else {
+		fmt.Fprintf(b, "%d that nothing explains; the first %d by how often they were met have the smallest request that shows them below. `-o yaml` has all.\n\n", len(open), min(top, len(open)))
+		b.WriteString("| | cases | what | stock | Hivemind | kinds |\n|---:|---:|---|---|---|---|\n")
+		for i, d := range open {
+			fmt.Fprintf(b, "| %d | %d | %s | %s | %s | %s |\n", i+1, d.Count, d.where(), code(d.Stock), code(d.Hivemind), counted(d.Kinds, 2))
+		}
+	}
+	if stay := r.reasoned(); len(stay) > 0 {
+		b.WriteString("\nThese stay (`test/parity/compare/reasons.go`), each with one example of what the two say:\n\n| cases | what | stock | Hivemind | kinds | reason |\n|---:|---|---|---|---|---|\n")
+		for _, d := range stay {
+			s := d.Example.Difference.Signature()
+			fmt.Fprintf(b, "| %d | %s | %s | %s | %s | %s |\n", d.Count, Disagreement{Signature: s}.where(), code(s.Stock), code(s.Hivemind), counted(d.Kinds, 2), d.Reason)
+		}
+	}
+	for _, reason := range r.Stale() {
+		fmt.Fprintf(b, "\nA rule that explains nothing any more: %s.\n", reason)
+	}
+	for i, d := range open[:min(top, len(open))] {
+		d.markdown(b, i+1)
+	}
+}
+
+// where is what differs.
+func (d Disagreement) where() string {
+	if d.Path == "" {
+		return string(d.Aspect)
+	}
+	return string(d.Aspect) + " `" + d.Path + "`"
 }
 
 // lists are what is not in the tables.
@@ -113,11 +146,7 @@ func shorten(paths []string, most int) string {
 const bodyLimit = 1500
 
 func (d Disagreement) markdown(b *strings.Builder, number int) {
-	where := string(d.Aspect)
-	if d.Path != "" {
-		where += " `" + d.Path + "`"
-	}
-	fmt.Fprintf(b, "\n### %d. %s (%d cases, %s)\n\n", number, where, d.Count, d.ID)
+	fmt.Fprintf(b, "\n### %d. %s (%d cases, %s)\n\n", number, d.where(), d.Count, d.ID)
 	fmt.Fprintf(b, "| | |\n|---|---|\n| stock | %s |\n| Hivemind | %s |\n| kinds | %s |\n| operations | %s |\n\n", code(d.Stock), code(d.Hivemind), counted(d.Kinds, 6), counted(d.Ops, 6))
 	e := d.Example
 	fmt.Fprintf(b, "For example %s, *%s*:\n\n```yaml\n# %s", e.Kind, e.Case, e.Request)

@@ -43,7 +43,7 @@ func (r *Report) Print(w io.Writer, format Format, top int) error {
 		data, err = yaml.Marshal(r)
 	case Name:
 		for _, d := range r.Disagreements {
-			if d.Version == "" {
+			if d.Version == "" && d.Reason == "" {
 				data = fmt.Appendf(data, "disagreement/%s\n", d.ID)
 			}
 		}
@@ -84,10 +84,17 @@ func (r *Report) table(out io.Writer, wide bool, top int) error {
 		return err
 	}
 	open := r.open()
-	fmt.Fprintf(out, "\n%d distinct disagreements; the first %d by how often they were met:\n", len(open), min(top, len(open)))
+	fmt.Fprintf(out, "\n%d distinct disagreements that stay, for reasons that are known (-write tells them), and %d that nothing explains", len(r.reasoned()), len(open))
+	if len(open) > 0 {
+		fmt.Fprintf(out, "; the first %d by how often they were met:", min(top, len(open)))
+	}
+	fmt.Fprintln(out)
 	for _, d := range open[:min(top, len(open))] {
 		fmt.Fprintf(out, "\n%s  %d×  %s  %s\n  stock     %s\n  Hivemind  %s\n  in %s; for example %s, %s\n", d.ID, d.Count, d.Aspect, d.Path, oneLine(d.Stock), oneLine(d.Hivemind),
 			counted(d.Kinds, 4), d.Example.Kind, d.Example.Case)
+	}
+	for _, reason := range r.Stale() {
+		fmt.Fprintf(out, "\nA rule that explains nothing any more: %s\n", reason)
 	}
 	for _, n := range r.Defects {
 		fmt.Fprintf(out, "\nThe corpus is wrong: stock refuses %s %s: %s\n", n.Kind, n.Object, n.Why)
@@ -108,12 +115,21 @@ func (r *Report) table(out io.Writer, wide bool, top int) error {
 
 // open are the disagreements that nothing explains.
 func (r *Report) open() []Disagreement {
-	return slices.DeleteFunc(slices.Clone(r.Disagreements), func(d Disagreement) bool { return d.Version != "" })
+	return r.those(func(d Disagreement) bool { return d.Version == "" && d.Reason == "" })
+}
+
+// reasoned are those that stay for a reason.
+func (r *Report) reasoned() []Disagreement {
+	return r.those(func(d Disagreement) bool { return d.Reason != "" })
 }
 
 // explained are those that the versions explain, by their reason.
 func (r *Report) explained() []Disagreement {
-	return slices.DeleteFunc(slices.Clone(r.Disagreements), func(d Disagreement) bool { return d.Version == "" })
+	return r.those(func(d Disagreement) bool { return d.Version != "" })
+}
+
+func (r *Report) those(are func(Disagreement) bool) []Disagreement {
+	return slices.DeleteFunc(slices.Clone(r.Disagreements), func(d Disagreement) bool { return !are(d) })
 }
 
 // order is that of operations in tables; others follow.

@@ -22,7 +22,7 @@ func difference(aspect compare.Aspect, path, stock, hivemind string) compare.Dif
 	return compare.Difference{Aspect: aspect, Path: path, Stock: stock, Hivemind: hivemind}
 }
 
-// results are some, of which two show the same disagreement in two kinds, and one is explained by the versions.
+// results are some, of which two show the same disagreement in two kinds, one is explained by the versions, and one stays.
 func results() []play.Result {
 	missing := func(i int) compare.Difference {
 		return difference(compare.Cause, fmt.Sprintf("spec.list[%d].x", i), `Invalid: Invalid value: "a": bad`, "")
@@ -33,6 +33,7 @@ func results() []play.Result {
 		result("v1 A", "create", "3", `{}`),
 		result("v1 A", "delete", "4", `{}`, difference(compare.Message, "", "a: Precondition failed: UID", "a: precondition failed: UID")),
 		result("v1 A", "create", "5", `{"kind":"A"}`, difference(compare.Object, "spec.y", "1", "2")),
+		result("v1 Service", "update", "6", `{}`, difference(compare.Code, "", "500: duplicate nodePort: {TCP 1}", "422 Invalid: spec.ports[1].nodePort: Duplicate value: 1")),
 	}
 }
 
@@ -54,13 +55,13 @@ func tally(t *testing.T, results []play.Result) *Report {
 
 func TestReport(t *testing.T) {
 	r := tally(t, results())
-	if r.Total != (Count{Cases: 5, Agreed: 1, Explained: 2}) || r.Total.Raw() != 20 || r.Total.Percent() != 40 {
+	if r.Total != (Count{Cases: 6, Agreed: 1, Explained: 2}) || fmt.Sprintf("%.1f %.1f", r.Total.Raw(), r.Total.Percent()) != "16.7 33.3" {
 		t.Errorf("total %+v", r.Total)
 	}
-	if len(r.Kinds) != 2 || r.Kinds[0].Name != "v1 A" || r.Kinds[0].Operations["create"] != (Count{3, 1, 1}) || r.Operations["update"] != (Count{1, 0, 0}) {
+	if len(r.Kinds) != 3 || r.Kinds[0].Name != "v1 A" || r.Kinds[0].Operations["create"] != (Count{3, 1, 1}) || r.Operations["update"] != (Count{2, 0, 0}) {
 		t.Errorf("kinds %+v, operations %+v", r.Kinds, r.Operations)
 	}
-	if len(r.Disagreements) != 3 || len(r.open()) != 2 || len(r.explained()) != 1 {
+	if len(r.Disagreements) != 4 || len(r.open()) != 2 || len(r.explained()) != 1 || len(r.reasoned()) != 1 {
 		t.Fatalf("disagreements %+v", r.Disagreements)
 	}
 	first := r.Disagreements[0]
@@ -83,7 +84,7 @@ func TestReportIsTheSameInWhateverOrder(t *testing.T) {
 func TestPrint(t *testing.T) {
 	r := tally(t, results())
 	for format, wants := range map[Format][]string{
-		Table: {"KIND", "v1 A", "40.00 %", "2 distinct disagreements", "spec.list[*].x", "stock refuses v1 A full", "7 cases of v1 B", "v1 C"},
+		Table: {"KIND", "v1 A", "33.33 %", "1 distinct disagreements that stay", "2 that nothing explains; the first 1", "spec.list[*].x", "stock refuses v1 A full", "7 cases of v1 B", "v1 C"},
 		Wide:  {"CREATE  UPDATE  DELETE", "33"},
 		YAML:  {"disagreements:", "path: spec.y"},
 		Name:  {"disagreement/" + r.Disagreements[0].ID + "\n"},
@@ -103,7 +104,7 @@ func TestPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	var again Report
-	if err := json.Unmarshal([]byte(b.String()), &again); err != nil || len(again.Disagreements) != 3 {
+	if err := json.Unmarshal([]byte(b.String()), &again); err != nil || len(again.Disagreements) != 4 {
 		t.Errorf("%v, %d disagreements", err, len(again.Disagreements))
 	}
 }
@@ -111,7 +112,8 @@ func TestPrint(t *testing.T) {
 func TestMarkdown(t *testing.T) {
 	page := tally(t, results()).markdown(1)
 	for _, want := range []string{
-		"# Parity with kube-apiserver", "| v1 A | 4 | 25.0 | 50.0 |", "| create | 3 | 33.3 | 33.3 |", "| 1 | message | 1.37 writes", "2 distinct ones; here are the first 1",
+		"# Parity with kube-apiserver", "| v1 A | 4 | 25.0 | 50.0 |", "| create | 3 | 33.3 | 33.3 |", "| 1 | message | 1.37 writes", "2 that nothing explains; the first 1", "| 2 | 1 | object `spec.y` | `1` | `2` | v1 A (1) |",
+		"| 1 | code | `500: duplicate nodePort: {…}` | `422 Invalid: <path>: Duplicate value: N` | v1 Service (1) | kube-apiserver fails",
 		"### 1. cause `spec.list[*].x` (2 cases,", "# POST /x (application/json)\nkind: B\n", "Kinds that stock serves and Hivemind does not (1): v1 C.", "(new, newer)",
 	} {
 		if !strings.Contains(page, want) {
@@ -120,5 +122,21 @@ func TestMarkdown(t *testing.T) {
 	}
 	if strings.Contains(page, "### 2.") {
 		t.Error("has more disagreements than asked for")
+	}
+	if strings.Contains(page, "explains nothing any more") {
+		t.Error("tells of rules that a part of the comparison has not met")
+	}
+}
+
+// TestStale holds that a comparison of everything tells which rules nothing matches any more.
+func TestStale(t *testing.T) {
+	r := tally(t, results())
+	all := len(compare.Rules) + len(compare.Reasons)
+	if len(r.Unmet) != all-2 || len(r.Stale()) != 0 {
+		t.Errorf("%d of %d rules unmet, %d of them stale", len(r.Unmet), all, len(r.Stale()))
+	}
+	r.Complete = true
+	if len(r.Stale()) != all-2 || !strings.Contains(r.markdown(1), "A rule that explains nothing any more: 1.37 keeps who managed") {
+		t.Errorf("stale: %v", r.Stale())
 	}
 }

@@ -6,6 +6,7 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -51,6 +52,8 @@ type Disagreement struct {
 	Ops   map[string]int `json:"operations"`
 	// Version is why the versions of the two explain it; "" where they do not.
 	Version string `json:"version,omitempty"`
+	// Reason is why it stays where they do not; "" where that is not known.
+	Reason string `json:"reason,omitempty"`
 	// Example is the smallest request that shows it.
 	Example Example `json:"example"`
 }
@@ -78,6 +81,7 @@ type Tally struct {
 	lock          sync.Mutex
 	counts        map[string]map[string]*Count // by kind and operation
 	disagreements map[compare.Signature]*Disagreement
+	met           map[*compare.Rule]bool
 	defects       []Note
 	blocked       []Note
 	unsent        map[string][]string
@@ -85,7 +89,7 @@ type Tally struct {
 
 // NewTally returns an empty one.
 func NewTally() *Tally {
-	return &Tally{counts: map[string]map[string]*Count{}, disagreements: map[compare.Signature]*Disagreement{}, unsent: map[string][]string{}}
+	return &Tally{counts: map[string]map[string]*Count{}, disagreements: map[compare.Signature]*Disagreement{}, met: map[*compare.Rule]bool{}, unsent: map[string][]string{}}
 }
 
 // Record counts a result.
@@ -95,20 +99,27 @@ func (t *Tally) Record(r play.Result) {
 	count := Count{Cases: 1, Agreed: 1, Explained: 1}
 	seen := map[compare.Signature]bool{}
 	for _, d := range r.Differences {
+		d.Kind = r.Kind
 		count.Agreed = 0
+		known := Disagreement{Signature: d.Signature()}
 		rule := d.Version()
-		if rule == nil {
-			count.Explained = 0
-		}
-		s := d.Signature()
 		if rule != nil {
-			s = compare.Signature{Aspect: d.Aspect, Stock: rule.Reason} // all that a rule explains is told at once
+			known.Version = rule.Reason
+		} else {
+			count.Explained = 0
+			if rule = d.Reason(); rule != nil {
+				known.Reason = rule.Reason
+			}
 		}
-		if seen[s] {
+		if rule != nil {
+			t.met[rule] = true
+			known.Signature = compare.Signature{Aspect: d.Aspect, Stock: rule.Reason} // all that a rule explains is told at once
+		}
+		if seen[known.Signature] {
 			continue
 		}
-		seen[s] = true
-		t.disagree(r, d, s, rule)
+		seen[known.Signature] = true
+		t.disagree(r, d, known)
 	}
 	if t.counts[r.Kind] == nil {
 		t.counts[r.Kind] = map[string]*Count{}
@@ -119,14 +130,13 @@ func (t *Tally) Record(r play.Result) {
 	t.counts[r.Kind][r.Op].add(count)
 }
 
-func (t *Tally) disagree(r play.Result, d compare.Difference, s compare.Signature, rule *compare.Rule) {
-	known := t.disagreements[s]
+// disagree counts a disagreement that is like one that is known already, or the first of its like.
+func (t *Tally) disagree(r play.Result, d compare.Difference, like Disagreement) {
+	known := t.disagreements[like.Signature]
 	if known == nil {
-		known = &Disagreement{ID: s.ID(), Signature: s, Kinds: map[string]int{}, Ops: map[string]int{}}
-		if rule != nil {
-			known.Version = rule.Reason
-		}
-		t.disagreements[s] = known
+		known = &like
+		known.ID, known.Kinds, known.Ops = like.Signature.ID(), map[string]int{}, map[string]int{}
+		t.disagreements[like.Signature] = known
 	}
 	known.Count++
 	known.Kinds[r.Kind]++
@@ -163,7 +173,7 @@ func (t *Tally) Unsent(kind string, fields []string) {
 func (t *Tally) Report() *Report {
 	t.lock.Lock()
 	defer t.lock.Unlock()
-	r := &Report{Operations: map[string]Count{}, Defects: t.defects, Blocked: t.blocked, Unsent: t.unsent}
+	r := &Report{Operations: map[string]Count{}, Defects: t.defects, Blocked: t.blocked, Unsent: t.unsent, Unmet: t.unmet()}
 	for _, name := range slices.Sorted(maps.Keys(t.counts)) {
 		kind := Kind{Name: name, Operations: map[string]Count{}}
 		for op, count := range t.counts[name] {
@@ -186,6 +196,19 @@ func (t *Tally) Report() *Report {
 		slices.SortFunc(notes, func(a, b Note) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Object, b.Object)) })
 	}
 	return r
+}
+
+// unmet are the rules that nothing has matched.
+func (t *Tally) unmet() []string {
+	var out []string
+	for _, rules := range [][]compare.Rule{compare.Rules, compare.Reasons} {
+		for i := range rules {
+			if r := &rules[i]; !t.met[r] {
+				out = append(out, fmt.Sprintf("%s (%s)", r.Reason, r.Aspect))
+			}
+		}
+	}
+	return out
 }
 
 // Kind is the agreement of one kind.
@@ -212,4 +235,16 @@ type Report struct {
 	Defects       []Note              `json:"defects,omitempty"`
 	Blocked       []Note              `json:"blocked,omitempty"`
 	Unsent        map[string][]string `json:"unsent,omitempty"`
+	// Unmet are rules of versions.go and reasons.go that nothing matched; Complete says that everything was compared, so that each should
+	// have been met.
+	Unmet    []string `json:"unmet,omitempty"`
+	Complete bool     `json:"complete"`
+}
+
+// Stale are rules that explain nothing any more.
+func (r *Report) Stale() []string {
+	if r.Complete {
+		return r.Unmet
+	}
+	return nil
 }
