@@ -246,6 +246,7 @@ func (w *worker) resize(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod, lis
 	bound()
 	defer bound()
 	var after time.Duration
+	w.resizeError = ""
 	for _, k := range list {
 		if k.restart {
 			w.kill(ctx, pod, runtime, k)
@@ -253,7 +254,8 @@ func (w *worker) resize(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod, lis
 		}
 		resources := &runtimeapi.ContainerResources{Linux: w.m.Builder.Resources(pod, k.spec)}
 		if err := w.m.Runtime.UpdateContainerResources(ctx, k.container.ID, resources); err != nil {
-			w.event(pod, v1.EventTypeWarning, "ResizeError", fmt.Sprintf("Error resizing container %s: %v", k.spec.Name, err))
+			w.resizeError = fmt.Sprintf("Error resizing container %s: %v", k.spec.Name, err)
+			w.event(pod, v1.EventTypeWarning, "ResizeError", w.resizeError)
 			after = w.backOffAgain()
 			continue
 		}

@@ -50,17 +50,19 @@ type worker struct {
 	giveUp        context.CancelFunc
 
 	// What follows is touched by the pass alone.
-	starting   context.Context // see start
-	waiting    map[string]status.Waiting
-	told       map[string]string // the last event of a kind, so that it is not repeated at every try
-	force      map[string]bool
-	messages   map[string]string         // termination messages, by container id
-	volumes    map[string]volume.Mounted // nil until they are mounted
-	cgroup     bool
-	registered shape // as it was when what it refers to was last registered
-	retry      time.Duration
-	refreshed  time.Time
-	written    shape // as it was when its volumes were last brought up to date
+	starting context.Context // see start
+	waiting  map[string]status.Waiting
+	told     map[string]string // the last event of a kind, so that it is not repeated at every try
+	force    map[string]bool
+	messages map[string]string         // termination messages, by container id
+	volumes  map[string]volume.Mounted // nil until they are mounted
+	cgroup   bool
+	// resizeError is why the last try to resize a container failed.
+	resizeError string
+	registered  shape // as it was when what it refers to was last registered
+	retry       time.Duration
+	refreshed   time.Time
+	written     shape // as it was when its volumes were last brought up to date
 }
 
 // shape is what is remembered of a pod to see whether it has changed; the pod itself would keep a second one in memory.
@@ -236,7 +238,8 @@ func (w *worker) report(pod *v1.Pod, terminated bool) {
 	w.mu.Unlock()
 	w.m.Status.Set(pod, status.Generate(status.Input{
 		Pod: pod, Runtime: runtime, Old: old, Waiting: w.waiting, RuntimeName: w.m.RuntimeName, HostIPs: w.m.HostIPs,
-		Started: w.m.Prober.Started, Ready: w.m.Prober.Ready, Message: w.message, Terminated: terminated, Failure: failure, Now: now(w.m),
+		Started: w.m.Prober.Started, Ready: w.m.Prober.Ready, Message: w.message, Terminated: terminated, Failure: failure,
+		ResizeError: w.resizeError, Now: now(w.m),
 	}))
 }
 

@@ -35,6 +35,7 @@ type Input struct {
 	HostIPs     []string
 	Terminated  bool // its containers will not run again, whatever their restart policy
 	Failure     *Failure
+	ResizeError string // why the last try to resize a container failed; "" where it did not
 	Now         metav1.Time
 }
 
