@@ -230,42 +230,6 @@ func (w *worker) kill(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod, k kil
 	w.stopContainer(ctx, pod, runtime, k.container, k.spec, k.message, grace)
 }
 
-// resize gives running containers what their spec allows them now.
-func (w *worker) resize(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod, list []kill) time.Duration {
-	if len(list) == 0 {
-		return 0
-	}
-	// The pod's bound is set before its containers', for what grows, and after them, for what shrinks.
-	bound := func() {
-		if w.m.Cgroups != nil {
-			if err := w.m.Cgroups.Ensure(pod); err != nil {
-				klog.FromContext(ctx).V(2).Info("Pod cgroup cannot be resized yet", "err", err)
-			}
-		}
-	}
-	bound()
-	defer bound()
-	var after time.Duration
-	w.resizeError = ""
-	for _, k := range list {
-		if k.restart {
-			w.kill(ctx, pod, runtime, k)
-			continue
-		}
-		resources := &runtimeapi.ContainerResources{Linux: w.m.Builder.Resources(pod, k.spec)}
-		if err := w.m.Runtime.UpdateContainerResources(ctx, k.container.ID, resources); err != nil {
-			w.resizeError = fmt.Sprintf("Error resizing container %s: %v", k.spec.Name, err)
-			w.event(pod, v1.EventTypeWarning, "ResizeError", w.resizeError)
-			after = w.backOffAgain()
-			continue
-		}
-		w.m.Cache.SetResources(w.uid, k.container.ID, criconfig.Resizable(pod, k.spec))
-		w.event(pod, v1.EventTypeNormal, "ResizeCompleted", "Pod resize completed: container "+k.spec.Name)
-	}
-	w.report(pod, false)
-	return after
-}
-
 // refresh keeps mounted ConfigMaps, Secrets and tokens up to date.
 func (w *worker) refresh(ctx context.Context, pod *v1.Pod) time.Duration {
 	if w.m.Builder.RootDir == "" {

@@ -57,7 +57,8 @@ type worker struct {
 	messages map[string]string         // termination messages, by container id
 	volumes  map[string]volume.Mounted // nil until they are mounted
 	cgroup   bool
-	// resizeError is why the last try to resize a container failed.
+	// resizing is the generation of the pod whose resources its containers are being given, 0 where they have them; resizeError is why the last try failed.
+	resizing    int64
 	resizeError string
 	registered  shape // as it was when what it refers to was last registered
 	retry       time.Duration
