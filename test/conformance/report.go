@@ -224,6 +224,7 @@ const howTo = `
 
     make conformance                    # all of it, with real containers; root
     make conformance SET=no-node        # what needs no node: under 20 minutes
+    make conformance SET=two-nodes      # what wants two nodes, which are simulated: seconds
     make conformance SIG=api FOCUS=Quota
 
 It can be stopped at any moment; the same command goes on where it was. Each test's output is under build/conformance/.
