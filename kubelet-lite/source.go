@@ -75,6 +75,15 @@ func (k *Kubelet) setPod(pod *v1.Pod) {
 	k.workers.Update(pod)
 }
 
+// refuses says why a pod of this node, which has been changed, would not be admitted; "" where it would.
+func (k *Kubelet) refuses(pod *v1.Pod) string {
+	others := slices.DeleteFunc(k.workers.Admitted(), func(p *v1.Pod) bool { return p.UID == pod.UID })
+	if refusal := admit.Pod(pod, k.node.Current(), others); refusal != nil {
+		return refusal.Message
+	}
+	return ""
+}
+
 // runtimeChanged wakes the pod whose sandbox or containers have changed; one that the API does not know is removed.
 func (k *Kubelet) runtimeChanged(uid types.UID) {
 	k.mu.Lock()

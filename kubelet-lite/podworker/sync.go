@@ -26,6 +26,11 @@ const refreshPeriod = 60 * time.Second
 // sync brings a living pod closer to its spec.
 func (w *worker) sync(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) time.Duration {
 	defer w.start()()
+	pod = w.allocate(pod, runtime)
+	var later time.Duration
+	if w.deferred != "" {
+		later = deferredPeriod
+	}
 	if w.m.Objects != nil && !w.registered.is(pod) {
 		w.m.Objects.Register(pod)
 		w.registered = shapeOf(pod)
@@ -60,7 +65,7 @@ func (w *worker) sync(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) time.
 	if due {
 		w.report(pod, false)
 	}
-	return sooner(again, w.refresh(ctx, pod))
+	return sooner(later, sooner(again, w.refresh(ctx, pod)))
 }
 
 // restarting says whether a container has ended that was stopped to be started again.

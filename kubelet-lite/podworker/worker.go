@@ -48,6 +48,7 @@ type worker struct {
 	timer         clock.Timer
 	stopping      map[string]*stop // by container id
 	giveUp        context.CancelFunc
+	held          *v1.Pod // the pod with what is set aside for it, while there is no room for what it asks for
 
 	// What follows is touched by the pass alone.
 	starting context.Context // see start
@@ -60,10 +61,13 @@ type worker struct {
 	// resizing is the generation of the pod whose resources its containers are being given, 0 where they have them; resizeError is why the last try failed.
 	resizing    int64
 	resizeError string
-	registered  shape // as it was when what it refers to was last registered
-	retry       time.Duration
-	refreshed   time.Time
-	written     shape // as it was when its volumes were last brought up to date
+	// deferred is why there is no room for what the pod asks for since its generation deferredAt; "" where there is.
+	deferred   string
+	deferredAt int64
+	registered shape // as it was when what it refers to was last registered
+	retry      time.Duration
+	refreshed  time.Time
+	written    shape // as it was when its volumes were last brought up to date
 }
 
 // shape is what is remembered of a pod to see whether it has changed; the pod itself would keep a second one in memory.
@@ -173,6 +177,11 @@ func (w *worker) pass() time.Duration {
 	case rejected != nil:
 		return w.reject(ctx, pod, *rejected, gone)
 	case gone, pod.DeletionTimestamp != nil, failure != nil, w.stage >= terminating, isFinal(pod.Status.Phase):
+		if w.deferred != "" {
+			if before := allocated(pod, runtime); before != nil {
+				pod = before
+			}
+		}
 		return w.terminate(ctx, pod, runtime)
 	}
 	left, overdue := deadline(pod, w.started(pod), w.m.Clock.Now())
@@ -240,7 +249,7 @@ func (w *worker) report(pod *v1.Pod, terminated bool) {
 	w.m.Status.Set(pod, status.Generate(status.Input{
 		Pod: pod, Runtime: runtime, Old: old, Waiting: w.waiting, RuntimeName: w.m.RuntimeName, HostIPs: w.m.HostIPs,
 		Started: w.m.Prober.Started, Ready: w.m.Prober.Ready, Message: w.message, Terminated: terminated, Failure: failure,
-		ResizeError: w.resizeError, Now: now(w.m),
+		ResizeError: w.resizeError, ResizeDeferred: w.deferred, Now: now(w.m),
 	}))
 }
 

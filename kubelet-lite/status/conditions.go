@@ -56,15 +56,22 @@ func (in *Input) conditions(s *v1.PodStatus) []v1.PodCondition {
 		}
 		list = append(list, c)
 	}
-	if c := in.resizing(); c != nil {
-		list = append(list, *c)
+	if in.ResizeDeferred != "" {
+		list = append(list, in.resize(v1.PodResizePending, v1.PodReasonDeferred, in.ResizeDeferred))
+	}
+	if in.resizing() {
+		reason := ""
+		if in.ResizeError != "" {
+			reason = v1.PodReasonError
+		}
+		list = append(list, in.resize(v1.PodResizeInProgress, reason, in.ResizeError))
 	}
 	return list
 }
 
-// resizing says that a running container does not yet have what its spec allows it now (KEP-1287); nil where all have. Who waits for a resize waits
-// until this condition has gone. Containers that do not run get what the spec says when they start.
-func (in *Input) resizing() *v1.PodCondition {
+// resizing says that a running container does not yet have what its spec allows it now (KEP-1287). Who waits for a resize waits
+// until this is no condition any more. Containers that do not run get what the spec says when they start.
+func (in *Input) resizing() bool {
 	pending := func(c *v1.Container) bool {
 		have, ok := in.Runtime.Latest(c.Name)
 		return ok && have.State == pleg.Running && have.Resources != "" && have.Resources != criconfig.Resizable(in.Pod, c)
@@ -77,14 +84,13 @@ func (in *Input) resizing() *v1.PodCondition {
 	for i := range spec.Containers {
 		inProgress = inProgress || pending(&spec.Containers[i])
 	}
-	if !inProgress {
-		return nil
-	}
+	return inProgress
+}
+
+// resize is a condition about a resize, since when its reason is this.
+func (in *Input) resize(t v1.PodConditionType, reason, message string) v1.PodCondition {
 	now := in.Now.Rfc3339Copy()
-	c := &v1.PodCondition{Type: v1.PodResizeInProgress, Status: v1.ConditionTrue, ObservedGeneration: in.Pod.Generation, LastProbeTime: now, LastTransitionTime: now}
-	if in.ResizeError != "" {
-		c.Reason, c.Message = v1.PodReasonError, in.ResizeError
-	}
+	c := v1.PodCondition{Type: t, Status: v1.ConditionTrue, Reason: reason, Message: message, ObservedGeneration: in.Pod.Generation, LastProbeTime: now, LastTransitionTime: now}
 	if old := get(in.Old.Conditions, c.Type); old != nil && old.Reason == c.Reason && !old.LastTransitionTime.IsZero() {
 		c.LastProbeTime, c.LastTransitionTime = old.LastProbeTime, old.LastTransitionTime
 	}

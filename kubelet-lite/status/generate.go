@@ -36,7 +36,9 @@ type Input struct {
 	Terminated  bool // its containers will not run again, whatever their restart policy
 	Failure     *Failure
 	ResizeError string // why the last try to resize a container failed; "" where it did not
-	Now         metav1.Time
+	// ResizeDeferred is why there is no room for what the pod asks for; Pod then has what it was given before. "" where there is.
+	ResizeDeferred string
+	Now            metav1.Time
 }
 
 // Generate computes a pod's status.

@@ -191,9 +191,9 @@ func TestResizeInProgress(t *testing.T) {
 		return []v1.PodCondition{{Type: v1.PodResizeInProgress, Status: v1.ConditionTrue, Reason: reason, LastProbeTime: since, LastTransitionTime: since}}
 	}
 	for _, c := range []struct {
-		name, pod, runtime, has, failed string
-		old                             []v1.PodCondition
-		want                            string // the condition's reason, and since when it holds
+		name, pod, runtime, has, failed, deferred string
+		old                                       []v1.PodCondition
+		want                                      string // the condition's reason, and since when it holds
 	}{
 		{name: "has it", pod: "a", runtime: "a", has: has(2), old: before("")},
 		{name: "has less", pod: "a", runtime: "a", has: has(1), want: " 100"},
@@ -203,6 +203,7 @@ func TestResizeInProgress(t *testing.T) {
 		{name: "still cannot", pod: "a", runtime: "a", has: has(1), failed: "no room", old: before("Error"), want: "Error 50"},
 		{name: "ended", pod: "a", runtime: "a=1", has: has(1)},
 		{name: "not started", pod: "a", has: has(1)},
+		{name: "deferred", pod: "a", runtime: "a", has: has(2), deferred: "full"},
 		{name: "sidecar", pod: "sidecar:a", runtime: "a", has: has(1), want: " 100"},
 		{name: "init container", pod: "init:a", runtime: "a", has: has(1)},
 	} {
@@ -215,11 +216,14 @@ func TestResizeInProgress(t *testing.T) {
 				}
 			}
 			in := input(pod, c.runtime)
-			in.Old.Conditions, in.ResizeError = c.old, c.failed
+			in.Old.Conditions, in.ResizeError, in.ResizeDeferred = c.old, c.failed, c.deferred
 			for i := range in.Runtime.Containers {
 				in.Runtime.Containers[i].Resources = c.has
 			}
 			got := ""
+			if have := get(Generate(in).Conditions, v1.PodResizePending); (have != nil) != (c.deferred != "") || have != nil && (have.Reason != v1.PodReasonDeferred || have.Message != c.deferred) {
+				t.Errorf("pending is %+v", have)
+			}
 			if have := get(Generate(in).Conditions, v1.PodResizeInProgress); have != nil {
 				got = fmt.Sprint(have.Reason, " ", have.LastTransitionTime.Unix())
 				if have.Status != v1.ConditionTrue || have.ObservedGeneration != 7 || have.Message != c.failed || have.LastProbeTime.IsZero() {

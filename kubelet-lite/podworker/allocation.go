@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podworker
+
+import (
+	"encoding/json"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+
+	"github.com/hivemind-project/hivemind/kubelet-lite/criconfig"
+	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
+)
+
+// deferredPeriod is how often a resize is tried for which there was no room. The end of a pod has it tried at once.
+const deferredPeriod = 10 * time.Second
+
+// allocate returns the pod with what the node has set aside for it: what its spec says or, while there is no room for that, what its containers were
+// given before (KEP-1287). What they were given is kept with them in the runtime; a pod that nobody resizes costs a comparison a container.
+func (w *worker) allocate(pod *v1.Pod, runtime *pleg.Pod) *v1.Pod {
+	before := allocated(pod, runtime)
+	why := ""
+	// One at a time: two must not be given the same room.
+	w.m.allocating.Lock()
+	if before != nil && w.m.Refuses != nil {
+		why = w.m.Refuses(pod)
+	}
+	w.mu.Lock()
+	if w.held = nil; why != "" {
+		w.held = before
+	}
+	w.mu.Unlock()
+	w.m.allocating.Unlock()
+	if why != "" && w.deferredAt != pod.Generation {
+		w.m.Recorder.Event(pod, v1.EventTypeWarning, "ResizeDeferred", resizeMessage(pod, v1.PodReasonDeferred, why))
+	}
+	w.deferred = why
+	if why == "" {
+		w.deferredAt = 0
+		return pod
+	}
+	w.deferredAt = pod.Generation
+	w.resizing, w.resizeError = 0, ""
+	return before
+}
+
+// allocated is a copy of the pod in which containers have what they were given, or nil where that is what its spec says.
+func allocated(pod *v1.Pod, runtime *pleg.Pod) *v1.Pod {
+	var out *v1.Pod
+	visit := func(i int, list func(*v1.Pod) []v1.Container) {
+		c := &list(pod)[i]
+		have, ok := runtime.Latest(c.Name)
+		var given v1.ResourceRequirements
+		if !ok || have.Resources == "" || have.Resources == criconfig.Resizable(pod, c) || json.Unmarshal([]byte(have.Resources), &given) != nil {
+			return
+		}
+		if out == nil {
+			out = pod.DeepCopy()
+		}
+		into := &list(out)[i].Resources
+		into.Requests, into.Limits = resizable(into.Requests, given.Requests), resizable(into.Limits, given.Limits)
+	}
+	for i := range pod.Spec.InitContainers {
+		if criconfig.IsSidecar(&pod.Spec.InitContainers[i]) {
+			visit(i, func(p *v1.Pod) []v1.Container { return p.Spec.InitContainers })
+		}
+	}
+	for i := range pod.Spec.Containers {
+		visit(i, func(p *v1.Pod) []v1.Container { return p.Spec.Containers })
+	}
+	return out
+}
+
+// resizable replaces in a list what may be resized by what was given.
+func resizable(list, given v1.ResourceList) v1.ResourceList {
+	for _, name := range []v1.ResourceName{v1.ResourceCPU, v1.ResourceMemory} {
+		delete(list, name)
+	}
+	for name, q := range given {
+		if list == nil {
+			list = v1.ResourceList{}
+		}
+		list[name] = q
+	}
+	return list
+}
