@@ -16,9 +16,15 @@ import (
 const deferredPeriod = 10 * time.Second
 
 // allocate returns the pod with what the node has set aside for it: what its spec says or, while there is no room for that, what its containers were
-// given before (KEP-1287). What they were given is kept with them in the runtime; a pod that nobody resizes costs a comparison a container.
+// given before (KEP-1287). What they were given is kept with them in the runtime, and compared with the spec once for each generation of the pod.
 func (w *worker) allocate(pod *v1.Pod, runtime *pleg.Pod) *v1.Pod {
+	if w.isSized(pod) {
+		return pod
+	}
 	before := allocated(pod, runtime)
+	if before == nil {
+		w.sized = pod.Generation
+	}
 	why := ""
 	// One at a time: two must not be given the same room.
 	w.m.allocating.Lock()
@@ -43,6 +49,9 @@ func (w *worker) allocate(pod *v1.Pod, runtime *pleg.Pod) *v1.Pod {
 	w.resizing, w.resizeError = 0, ""
 	return before
 }
+
+// isSized says that the containers are known to have what the spec says: they begin with that, and only another spec changes it.
+func (w *worker) isSized(pod *v1.Pod) bool { return pod.Generation != 0 && w.sized == pod.Generation }
 
 // allocated is a copy of the pod in which containers have what they were given, or nil where that is what its spec says.
 func allocated(pod *v1.Pod, runtime *pleg.Pod) *v1.Pod {

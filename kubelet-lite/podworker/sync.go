@@ -41,7 +41,7 @@ func (w *worker) sync(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) time.
 	if !due {
 		w.report(pod, false)
 	}
-	a := plan(pod, runtime, world{failed: w.m.Prober.Failed, started: w.m.Prober.Started, stopping: w.isStopping, force: w.force})
+	a := plan(pod, runtime, world{failed: w.m.Prober.Failed, started: w.m.Prober.Started, stopping: w.isStopping, force: w.force, sized: w.isSized(pod)})
 	if a.finished {
 		return w.terminate(ctx, pod, runtime)
 	}
@@ -115,7 +115,7 @@ func (w *worker) bringUp(ctx context.Context, turn *turn, pod *v1.Pod, runtime *
 		}
 		// With a sandbox, what to start is decided anew: init containers come first, and images may be here already.
 		runtime = w.m.Cache.Get(w.uid)
-		a = plan(pod, runtime, world{failed: w.m.Prober.Failed, started: w.m.Prober.Started, stopping: w.isStopping, force: w.force})
+		a = plan(pod, runtime, world{failed: w.m.Prober.Failed, started: w.m.Prober.Started, stopping: w.isStopping, force: w.force, sized: w.isSized(pod)})
 		if a.createSandbox || a.finished {
 			w.wake()
 			return 0, nil

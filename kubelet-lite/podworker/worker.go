@@ -58,6 +58,7 @@ type worker struct {
 	messages map[string]string         // termination messages, by container id
 	volumes  map[string]volume.Mounted // nil until they are mounted
 	cgroup   bool
+	sized    int64 // the generation of the pod whose resources all containers are known to have
 	// resizing is the generation of the pod whose resources its containers are being given, 0 where they have them; resizeError is why the last try failed.
 	resizing    int64
 	resizeError string
@@ -249,7 +250,7 @@ func (w *worker) report(pod *v1.Pod, terminated bool) {
 	w.m.Status.Set(pod, status.Generate(status.Input{
 		Pod: pod, Runtime: runtime, Old: old, Waiting: w.waiting, RuntimeName: w.m.RuntimeName, HostIPs: w.m.HostIPs,
 		Started: w.m.Prober.Started, Ready: w.m.Prober.Ready, Message: w.message, Terminated: terminated, Failure: failure,
-		ResizeError: w.resizeError, ResizeDeferred: w.deferred, Now: now(w.m),
+		ResizeError: w.resizeError, ResizeDeferred: w.deferred, Sized: w.isSized(pod), Now: now(w.m),
 	}))
 }
 

@@ -59,7 +59,7 @@ func (in *Input) conditions(s *v1.PodStatus) []v1.PodCondition {
 	if in.ResizeDeferred != "" {
 		list = append(list, in.resize(v1.PodResizePending, v1.PodReasonDeferred, in.ResizeDeferred))
 	}
-	if in.resizing() {
+	if !in.Sized && in.resizing() {
 		reason := ""
 		if in.ResizeError != "" {
 			reason = v1.PodReasonError

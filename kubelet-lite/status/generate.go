@@ -38,6 +38,8 @@ type Input struct {
 	ResizeError string // why the last try to resize a container failed; "" where it did not
 	// ResizeDeferred is why there is no room for what the pod asks for; Pod then has what it was given before. "" where there is.
 	ResizeDeferred string
+	// Sized says that the containers are known to have what Pod says, so that they need not be compared.
+	Sized bool
 	Now            metav1.Time
 }
 
