@@ -152,3 +152,30 @@ func TestResizeWaitsForRoom(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// Of two that wait for the same room, it is the more important one that gets it, whoever came first.
+func TestResizeOrder(t *testing.T) {
+	w := newWorld(t, simulated.Options{}) // a node of 4 CPUs
+	for name, size := range map[string]string{"plain": "1", "important": "1", "other": "2"} {
+		pod := newPod(name)
+		pod.Generation = 1
+		pod.Spec.Containers[0].Resources = cpu(size)
+		if name == "important" {
+			pod.Spec.Priority = new(int32(10))
+		}
+		w.create(pod)
+		w.until(name, "ready", isPodReady)
+	}
+	waits := func(p *v1.Pod) bool { return resizeCondition(p, v1.PodResizePending) != nil }
+	for _, name := range []string{"plain", "important"} {
+		w.change(w.pod(name), cpu("3"))
+		w.until(name, "waiting for room", waits)
+	}
+	w.delete("other", 0)
+	w.untilGone("other")
+	w.until("important", "resized", func(p *v1.Pod) bool { return containerStatus(p, "main").Resources.Requests.Cpu().String() == "3" })
+	w.until("plain", "waiting on", func(p *v1.Pod) bool {
+		c := resizeCondition(p, v1.PodResizePending)
+		return c != nil && c.Message == "Node didn't have enough resource: cpu, requested: 3000, used: 3000, capacity: 4000"
+	})
+}

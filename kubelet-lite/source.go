@@ -75,9 +75,8 @@ func (k *Kubelet) setPod(pod *v1.Pod) {
 	k.workers.Update(pod)
 }
 
-// refuses says why a pod of this node, which has been changed, would not be admitted; "" where it would.
-func (k *Kubelet) refuses(pod *v1.Pod) string {
-	others := slices.DeleteFunc(k.workers.Admitted(), func(p *v1.Pod) bool { return p.UID == pod.UID })
+// refuses says why a pod would not be admitted beside others; "" where it would.
+func (k *Kubelet) refuses(pod *v1.Pod, others []*v1.Pod) string {
 	if refusal := admit.Pod(pod, k.node.Current(), others); refusal != nil {
 		return refusal.Message
 	}

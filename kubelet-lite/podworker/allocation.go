@@ -3,11 +3,16 @@
 package podworker
 
 import (
+	"cmp"
 	"encoding/json"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
+	"k8s.io/utils/ptr"
 
+	"github.com/hivemind-project/hivemind/kubelet-lite/cgroup"
 	"github.com/hivemind-project/hivemind/kubelet-lite/criconfig"
 	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
 )
@@ -29,10 +34,15 @@ func (w *worker) allocate(pod *v1.Pod, runtime *pleg.Pod) *v1.Pod {
 	// One at a time: two must not be given the same room.
 	w.m.allocating.Lock()
 	if before != nil && w.m.Refuses != nil {
-		why = w.m.Refuses(pod)
+		why = w.m.roomFor(w, pod, before)
 	}
 	w.mu.Lock()
-	if w.held = nil; why != "" {
+	switch {
+	case why == "":
+		w.held = nil
+	case w.held == nil:
+		w.held, w.heldSince = before, w.m.Clock.Now()
+	default:
 		w.held = before
 	}
 	w.mu.Unlock()
@@ -48,6 +58,67 @@ func (w *worker) allocate(pod *v1.Pod, runtime *pleg.Pod) *v1.Pod {
 	w.deferredAt = pod.Generation
 	w.resizing, w.resizeError = 0, ""
 	return before
+}
+
+// claim is a pod that waits for room: what it asks for, what it has, and since when.
+type claim struct {
+	wanted, held *v1.Pod
+	since        time.Time
+}
+
+// roomFor says why there is no room for what a pod asks for; "" where there is. Claims of other pods that go before this one are met first.
+func (m *Manager) roomFor(w *worker, pod, held *v1.Pod) string {
+	others := slices.DeleteFunc(m.Admitted(), func(p *v1.Pod) bool { return p.UID == w.uid })
+	mine := claim{pod, held, m.Clock.Now()}
+	var before []claim
+	for _, other := range m.all() {
+		other.mu.Lock()
+		switch c := (claim{other.pod, other.held, other.heldSince}); {
+		case c.held == nil || other.stage != alive || c.wanted.DeletionTimestamp != nil:
+		case other == w:
+			mine.since = c.since
+		default:
+			before = append(before, c)
+		}
+		other.mu.Unlock()
+	}
+	before = slices.DeleteFunc(before, func(c claim) bool { return compareClaims(c, mine) > 0 })
+	slices.SortFunc(before, compareClaims)
+	for _, c := range before {
+		i := slices.IndexFunc(others, func(p *v1.Pod) bool { return p.UID == c.wanted.UID })
+		if i < 0 {
+			continue
+		}
+		if rest := append(slices.Clone(others[:i]), others[i+1:]...); m.Refuses(c.wanted, rest) == "" {
+			others = append(rest, c.wanted)
+		}
+	}
+	return m.Refuses(pod, others)
+}
+
+// compareClaims puts those first that ask for no more than they have, then higher priorities, then guaranteed pods, then who waits longest, as the kubelet does.
+func compareClaims(a, b claim) int {
+	first := func(a, b bool) int {
+		switch {
+		case a == b:
+			return 0
+		case a:
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(
+		first(!a.grows(), !b.grows()),
+		cmp.Compare(ptr.Deref(b.wanted.Spec.Priority, 0), ptr.Deref(a.wanted.Spec.Priority, 0)),
+		first(cgroup.QOSClass(a.wanted) == v1.PodQOSGuaranteed, cgroup.QOSClass(b.wanted) == v1.PodQOSGuaranteed),
+		a.since.Compare(b.since),
+	)
+}
+
+// grows says that more CPU or memory is asked for than is held.
+func (c claim) grows() bool {
+	wanted, held := resourcehelper.PodRequests(c.wanted, resourcehelper.PodResourcesOptions{}), resourcehelper.PodRequests(c.held, resourcehelper.PodResourcesOptions{})
+	return wanted.Cpu().Cmp(*held.Cpu()) > 0 || wanted.Memory().Cmp(*held.Memory()) > 0
 }
 
 // isSized says that the containers are known to have what the spec says: they begin with that, and only another spec changes it.

@@ -49,6 +49,7 @@ type worker struct {
 	stopping      map[string]*stop // by container id
 	giveUp        context.CancelFunc
 	held          *v1.Pod // the pod with what is set aside for it, while there is no room for what it asks for
+	heldSince     time.Time
 
 	// What follows is touched by the pass alone.
 	starting context.Context // see start

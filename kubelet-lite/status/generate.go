@@ -40,7 +40,7 @@ type Input struct {
 	ResizeDeferred string
 	// Sized says that the containers are known to have what Pod says, so that they need not be compared.
 	Sized bool
-	Now            metav1.Time
+	Now   metav1.Time
 }
 
 // Generate computes a pod's status.
