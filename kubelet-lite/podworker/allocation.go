@@ -29,35 +29,39 @@ func (w *worker) allocate(pod *v1.Pod, runtime *pleg.Pod) *v1.Pod {
 	before := allocated(pod, runtime)
 	if before == nil {
 		w.sized = pod.Generation
+		w.hold(nil)
+		w.deferred, w.deferredAt = "", 0
+		return pod
 	}
-	why := ""
 	// One at a time: two must not be given the same room.
 	w.m.allocating.Lock()
-	if before != nil && w.m.Refuses != nil {
-		why = w.m.roomFor(w, pod, before)
+	defer w.m.allocating.Unlock()
+	w.deferred = ""
+	if w.m.Refuses != nil {
+		w.deferred = w.m.roomFor(w, pod, before)
 	}
-	w.mu.Lock()
-	switch {
-	case why == "":
-		w.held = nil
-	case w.held == nil:
-		w.held, w.heldSince = before, w.m.Clock.Now()
-	default:
-		w.held = before
-	}
-	w.mu.Unlock()
-	w.m.allocating.Unlock()
-	if why != "" && w.deferredAt != pod.Generation {
-		w.m.Recorder.Event(pod, v1.EventTypeWarning, "ResizeDeferred", resizeMessage(pod, v1.PodReasonDeferred, why))
-	}
-	w.deferred = why
-	if why == "" {
+	if w.deferred == "" {
+		w.hold(nil)
 		w.deferredAt = 0
 		return pod
 	}
-	w.deferredAt = pod.Generation
+	w.hold(before)
+	if w.deferredAt != pod.Generation {
+		w.deferredAt = pod.Generation
+		w.m.Recorder.Event(pod, v1.EventTypeWarning, "ResizeDeferred", resizeMessage(pod, v1.PodReasonDeferred, w.deferred))
+	}
 	w.resizing, w.resizeError = 0, ""
 	return before
+}
+
+// hold makes known to other pods what is set aside for this one where that is not what it asks for, and since when it waits.
+func (w *worker) hold(pod *v1.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.held == nil && pod != nil {
+		w.heldSince = w.m.Clock.Now()
+	}
+	w.held = pod
 }
 
 // claim is a pod that waits for room: what it asks for, what it has, and since when.
