@@ -153,6 +153,24 @@ func TestResizeWaitsForRoom(t *testing.T) {
 	}
 }
 
+// The scheduler counts no pod that has been deleted without grace, and neither does the node, which would make the next one Failed for good.
+func TestDeletedWithoutGraceIsNotCounted(t *testing.T) {
+	w := newWorld(t, simulated.Options{}) // a node of 4 CPUs
+	old := newPod("old")
+	old.Annotations = map[string]string{"simulated.hivemind.io/stop-delay": "1m"}
+	old.Spec.Containers[0].Resources = cpu("3")
+	w.create(old)
+	w.until("old", "ready", isPodReady)
+	if err := w.client.CoreV1().Pods("default").Delete(t.Context(), "old", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually(func() bool { return w.events.has("Normal Killing Stopping container main") }, func() string { return "the old pod is not stopped" })
+	next := newPod("next")
+	next.Spec.Containers[0].Resources = cpu("3")
+	w.create(next)
+	w.until("next", "ready", isPodReady)
+}
+
 // Of two that wait for the same room, it is the more important one that gets it, whoever came first.
 func TestResizeOrder(t *testing.T) {
 	w := newWorld(t, simulated.Options{}) // a node of 4 CPUs

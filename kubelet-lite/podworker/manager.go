@@ -117,12 +117,13 @@ func (m *Manager) Known(uid types.UID) bool {
 	return ok
 }
 
-// Admitted returns the pods that were admitted and have not ended, with what is set aside for them.
+// Admitted returns the pods that were admitted and have not ended, with what is set aside for them. One that the API no longer has, because it was deleted
+// without grace, is not among them though it may be stopping yet: the scheduler gives its place away.
 func (m *Manager) Admitted() []*v1.Pod {
 	var pods []*v1.Pod
 	for _, w := range m.all() {
 		w.mu.Lock()
-		if w.pod != nil && w.rejected == nil && w.stage < ended && w.pod.Status.Phase != v1.PodFailed && w.pod.Status.Phase != v1.PodSucceeded {
+		if w.pod != nil && !w.gone && w.rejected == nil && w.stage < ended && w.pod.Status.Phase != v1.PodFailed && w.pod.Status.Phase != v1.PodSucceeded {
 			pods = append(pods, cmp.Or(w.held, w.pod))
 		}
 		w.mu.Unlock()
