@@ -22,6 +22,7 @@ import (
 
 	"github.com/hivemind-project/hivemind/apis/config"
 	"github.com/hivemind-project/hivemind/controllers/certificates"
+	"github.com/hivemind-project/hivemind/controllers/serviceaccounttoken"
 	"github.com/hivemind-project/hivemind/pkg/events"
 )
 
@@ -36,8 +37,8 @@ type Informers interface {
 
 // Deps is what controllers are made from.
 type Deps struct {
-	// Client acts as the ServiceAccount of that name in kube-system. It should not limit its rate: the API server is in
-	// this process.
+	// Client acts as the ServiceAccount of that name in kube-system, or, without a name, as kube-controller-manager does before there are
+	// any. It should not limit its rate: the API server is in this process.
 	Client func(serviceAccount string) (kubernetes.Interface, error)
 	// Metadata is the same for requests of metadata alone, which reach every resource.
 	Metadata  func(serviceAccount string) (metadata.Interface, error)
@@ -48,7 +49,9 @@ type Deps struct {
 	RootCA []byte
 	// Authority signs certificates of clients and nodes.
 	Authority certificates.Authority
-	Config    *config.Config
+	// IssueToken makes the tokens that are kept in Secrets.
+	IssueToken serviceaccounttoken.Issue
+	Config     *config.Config
 }
 
 // Entry is a controller of the list.
@@ -77,7 +80,7 @@ type controller interface {
 	Run(ctx context.Context, workers int)
 }
 
-// entry makes an Entry of a constructor. account is the ServiceAccount that the controller acts as.
+// entry makes an Entry of a constructor. account is what Deps.Client takes: whom the controller acts as.
 func entry[C controller](name, account string, workers int, build func(d Deps, client kubernetes.Interface) (C, error)) Entry {
 	return Entry{Name: name, Start: func(_ context.Context, d Deps) (func(context.Context), error) {
 		client, err := d.Client(account)

@@ -30,6 +30,7 @@ import (
 	"github.com/hivemind-project/hivemind/controllers/resourcequota"
 	"github.com/hivemind-project/hivemind/controllers/rootca"
 	"github.com/hivemind-project/hivemind/controllers/serviceaccount"
+	"github.com/hivemind-project/hivemind/controllers/serviceaccounttoken"
 	"github.com/hivemind-project/hivemind/controllers/servicecidr"
 	"github.com/hivemind-project/hivemind/controllers/statefulset"
 	"github.com/hivemind-project/hivemind/controllers/tokencleaner"
@@ -43,6 +44,10 @@ func All() []Entry {
 		entry("serviceaccount-controller", "service-account-controller", 1, func(d Deps, client kubernetes.Interface) (*serviceaccount.Controller, error) {
 			core := d.Informers.Core().V1()
 			return serviceaccount.New(client, core.ServiceAccounts(), core.Namespaces())
+		}),
+		entry("serviceaccount-token-controller", "", 1, func(d Deps, client kubernetes.Interface) (*serviceaccounttoken.Controller, error) {
+			core := d.Informers.Core().V1()
+			return serviceaccounttoken.New(client, core.ServiceAccounts(), core.Secrets(), d.IssueToken, d.RootCA)
 		}),
 		entry("root-ca-certificate-publisher-controller", "root-ca-cert-publisher", 1, func(d Deps, client kubernetes.Interface) (*rootca.Controller, error) {
 			core := d.Informers.Core().V1()

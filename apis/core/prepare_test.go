@@ -40,6 +40,7 @@ spec:
   ipFamilyPolicy: SingleStack
   allocateLoadBalancerNodePorts: true
   externalTrafficPolicy: Local
+  internalTrafficPolicy: Cluster
   healthCheckNodePort: 30001
   ports: [{port: 80, targetPort: 80, nodePort: 30000}]
 status: {loadBalancer: {ingress: [{ip: 1.2.3.4}]}}
@@ -56,7 +57,7 @@ status: {loadBalancer: {ingress: null}}`},
 spec: {allocateLoadBalancerNodePorts: null, healthCheckNodePort: null}
 status: {loadBalancer: {ingress: null}}`},
 		apitest.Effect{Name: "to external name", Change: `spec: {type: ExternalName, externalName: a.example}`, Want: `
-spec: {clusterIP: null, clusterIPs: null, ipFamilies: null, ipFamilyPolicy: null, allocateLoadBalancerNodePorts: null, externalTrafficPolicy: null, healthCheckNodePort: null, ports: [{port: 80, targetPort: 80}]}
+spec: {clusterIP: null, clusterIPs: null, ipFamilies: null, ipFamilyPolicy: null, allocateLoadBalancerNodePorts: null, externalTrafficPolicy: null, internalTrafficPolicy: null, healthCheckNodePort: null, ports: [{port: 80, targetPort: 80}]}
 status: {loadBalancer: {ingress: null}}`},
 		apitest.Effect{Name: "node port that the writer set", Change: `spec: {type: ClusterIP, ports: [{port: 80, targetPort: 80, nodePort: 31111}]}`, Want: `
 spec: {allocateLoadBalancerNodePorts: null, externalTrafficPolicy: null, healthCheckNodePort: null}

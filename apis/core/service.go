@@ -73,6 +73,9 @@ func PrepareServiceForUpdate(service, before *corev1.Service) {
 		if same(now.IPFamilyPolicy, older.IPFamilyPolicy) {
 			now.IPFamilyPolicy = nil
 		}
+		if same(now.InternalTrafficPolicy, older.InternalTrafficPolicy) {
+			now.InternalTrafficPolicy = nil // kube-apiserver leaves it out of what it answers
+		}
 	}
 	if hasNodePorts(before) && !hasNodePorts(service) {
 		ports := func(spec *corev1.ServiceSpec) sets.Set[int32] {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/etcd3/metrics"
 	"k8s.io/component-base/metrics/legacyregistry"
+	_ "k8s.io/component-base/metrics/prometheus/version" // kubernetes_build_info, by which dashboards and alerts tell versions apart
 )
 
 // Storage is what health checks, metrics and flow control want to know of where objects are kept.

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	policyv1beta1 "k8s.io/api/policy/v1beta1"
 	"k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,9 +50,25 @@ func (r *evictionREST) GroupVersionKind(schema.GroupVersion) schema.GroupVersion
 	return policyv1.SchemeGroupVersion.WithKind("Eviction")
 }
 
-// AcceptsGroupVersion takes the kind of a group that is not the pod's.
+// AcceptsGroupVersion takes the kind of a group that is not the pod's, as clients older than v1 send it too.
 func (r *evictionREST) AcceptsGroupVersion(gv schema.GroupVersion) bool {
-	return gv == policyv1.SchemeGroupVersion
+	return gv == policyv1.SchemeGroupVersion || gv == policyv1beta1.SchemeGroupVersion
+}
+
+// addOlderEviction makes an Eviction of policy/v1beta1 one of v1, which has the same fields. Nothing else of that version is served.
+func addOlderEviction(s *runtime.Scheme) error {
+	s.AddKnownTypes(policyv1beta1.SchemeGroupVersion, &policyv1beta1.Eviction{})
+	return addConversions(s,
+		pair{(*policyv1beta1.Eviction)(nil), (*policyv1.Eviction)(nil), func(from, to any) error {
+			in, out := from.(*policyv1beta1.Eviction), to.(*policyv1.Eviction)
+			out.ObjectMeta, out.DeleteOptions = in.ObjectMeta, in.DeleteOptions
+			return nil
+		}},
+		pair{(*policyv1.Eviction)(nil), (*policyv1beta1.Eviction)(nil), func(from, to any) error {
+			in, out := from.(*policyv1.Eviction), to.(*policyv1beta1.Eviction)
+			out.ObjectMeta, out.DeleteOptions = in.ObjectMeta, in.DeleteOptions
+			return nil
+		}})
 }
 
 func (r *evictionREST) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {

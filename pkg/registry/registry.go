@@ -13,6 +13,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -170,6 +171,7 @@ func (r *Registry) Groups(o ServeOptions) []Group {
 	resources["horizontalpodautoscalers"], resources["horizontalpodautoscalers/status"] = autoscalers, newStatusREST(autoscalers)
 	group(certificatesv1.SchemeGroupVersion)["certificatesigningrequests/approval"] = newApprovalREST(r.Store("certificates.k8s.io", "certificatesigningrequests"))
 	group(resourcev1.SchemeGroupVersion)["resourceclaims/status"] = newClaimStatusREST(r.Store("resource.k8s.io", "resourceclaims"), r.Store("", "namespaces"), o.Authorizer)
+	group(schedulingv1.SchemeGroupVersion)["priorityclasses"] = priorityClassREST{r.Store("scheduling.k8s.io", "priorityclasses")}
 	group(eventsv1.SchemeGroupVersion)["events"] = newEventsREST(r.Store("", "events"))
 	authentication, authorization := reviewStorage(o.Authenticator, o.Audiences, o.Authorizer, o.Rules)
 	groups = append(groups, Group{authenticationv1.SchemeGroupVersion, authentication}, Group{authorizationv1.SchemeGroupVersion, authorization})

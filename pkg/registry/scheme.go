@@ -88,6 +88,9 @@ func newScheme(rows []*Resource) (*runtime.Scheme, error) {
 	if err := addAutoscalers(s); err != nil {
 		return nil, err
 	}
+	if err := addOlderEviction(s); err != nil {
+		return nil, err
+	}
 	return s, addEvents(s, version)
 }
 

@@ -40,6 +40,7 @@ func newServiceNumbers(firstPort, lastPort int32) *serviceNumbers {
 func (n *serviceNumbers) attach(s *Store) {
 	s.BeginCreate = n.beginCreate
 	s.BeginUpdate = n.beginUpdate
+	s.aroundUpdate = n.settle
 	s.AfterDelete = func(obj runtime.Object, options *metav1.DeleteOptions) {
 		if !dryrun.IsDryRun(options.DryRun) {
 			svc := obj.(*corev1.Service)
@@ -105,7 +106,7 @@ func (n *serviceNumbers) beginCreate(ctx context.Context, obj runtime.Object, op
 	if svc.Spec.ClusterIP != "" && len(svc.Spec.ClusterIPs) == 0 { // of a client that knows the one field alone
 		svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
 	}
-	return n.begin(ctx, svc, &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName}}, dryrun.IsDryRun(options.DryRun))
+	return n.begin(ctx, svc, nil, dryrun.IsDryRun(options.DryRun))
 }
 
 func (n *serviceNumbers) beginUpdate(ctx context.Context, obj, old runtime.Object, options *metav1.UpdateOptions) (genericregistry.FinishFunc, error) {
@@ -115,12 +116,43 @@ func (n *serviceNumbers) beginUpdate(ctx context.Context, obj, old runtime.Objec
 	return n.begin(ctx, svc, was, dryrun.IsDryRun(options.DryRun))
 }
 
-// begin allocates what svc needs beyond what it held, and returns what to do when the write has succeeded or failed. What a dry run took is
-// given back in any case; of addresses it takes none.
+// settlement is what an update of a service took, and what it gives back. It is settled when the storage has answered, which the machinery does not
+// wait for: an attempt that another's write came before is made again, and what is given back while the service still has it could be another's by the
+// time that the write fails, or be repaired.
+type settlement struct {
+	svc          *corev1.Service // nil before an attempt has been decided on
+	taken, freed numbers
+}
+
+type settlementKey struct{}
+
+// settle prepares ctx for an update; done is called when it is over, and told whether it was written.
+func (n *serviceNumbers) settle(ctx context.Context) (_ context.Context, done func(written bool)) {
+	s := &settlement{}
+	return context.WithValue(ctx, settlementKey{}, s), func(written bool) {
+		if written {
+			n.release(ctx, s.svc, s.freed)
+		} else {
+			n.release(ctx, s.svc, s.taken)
+		}
+	}
+}
+
+// begin allocates what svc needs beyond what it held, and returns what to do when the write has succeeded or failed, or, in an update, is about to be
+// made. What a dry run took is given back in any case; of addresses it takes none. was is nil where svc is new.
 func (n *serviceNumbers) begin(ctx context.Context, svc, was *corev1.Service, dryRun bool) (genericregistry.FinishFunc, error) {
+	creating := was == nil
+	if creating {
+		was = &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName}}
+	}
+	update, _ := ctx.Value(settlementKey{}).(*settlement)
+	if update != nil {
+		n.release(ctx, update.svc, update.taken) // by an attempt before this one
+		*update = settlement{}
+	}
 	held := numbersOf(was)
 	var taken numbers
-	if err := n.allocate(ctx, svc, was, held, &taken, dryRun); err != nil {
+	if err := n.allocate(ctx, svc, was, creating, held, &taken, dryRun); err != nil {
 		n.release(ctx, svc, taken)
 		return nil, err
 	}
@@ -130,15 +162,20 @@ func (n *serviceNumbers) begin(ctx context.Context, svc, was *corev1.Service, dr
 			return
 		}
 		now := numbersOf(svc)
-		n.release(ctx, svc, numbers{
+		freed := numbers{
 			ips:   slices.DeleteFunc(held.ips, func(ip string) bool { return slices.Contains(now.ips, ip) }),
 			ports: slices.DeleteFunc(held.ports, func(p int32) bool { return slices.Contains(now.ports, p) }),
-		})
+		}
+		if update != nil {
+			*update = settlement{svc: svc, taken: taken, freed: freed}
+			return
+		}
+		n.release(ctx, svc, freed)
 	}, nil
 }
 
 // allocate fills in svc; what it took from the ranges is added to taken, also where it fails.
-func (n *serviceNumbers) allocate(ctx context.Context, svc, was *corev1.Service, held numbers, taken *numbers, dryRun bool) error {
+func (n *serviceNumbers) allocate(ctx context.Context, svc, was *corev1.Service, creating bool, held numbers, taken *numbers, dryRun bool) error {
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
@@ -154,7 +191,7 @@ func (n *serviceNumbers) allocate(ctx context.Context, svc, was *corev1.Service,
 			return err
 		}
 	}
-	if errs := n.allocatePorts(svc, held, taken); len(errs) > 0 {
+	if errs := n.allocatePorts(svc, creating, held, taken); len(errs) > 0 {
 		return invalidService(svc, errs)
 	}
 	return nil
@@ -247,31 +284,77 @@ func (n *serviceNumbers) allocateIP(ctx context.Context, svc *corev1.Service, ta
 	return nil
 }
 
-func (n *serviceNumbers) allocatePorts(svc *corev1.Service, held numbers, taken *numbers) field.ErrorList {
-	if needsNodePorts(svc) {
-		byPort := map[int32]int32{} // TCP and UDP of one port get one node port
-		for i := range svc.Spec.Ports {
-			p := &svc.Spec.Ports[i]
-			if p.NodePort == 0 && byPort[p.Port] != 0 {
-				p.NodePort = byPort[p.Port]
-			}
-			if errs := n.allocatePort(&p.NodePort, field.NewPath("spec", "ports").Index(i).Child("nodePort"), held, taken); len(errs) > 0 {
-				return errs
-			}
-			byPort[p.Port] = p.NodePort
+func (n *serviceNumbers) allocatePorts(svc *corev1.Service, creating bool, held numbers, taken *numbers) field.ErrorList {
+	ports := n.updatePorts
+	if creating {
+		ports = n.createPorts
+	}
+	if hasNodePorts(svc) {
+		if errs := ports(svc, held, taken); len(errs) > 0 {
+			return errs
 		}
 	}
-	if svc.Spec.Type == corev1.ServiceTypeLoadBalancer && svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
-		return n.allocatePort(&svc.Spec.HealthCheckNodePort, field.NewPath("spec", "healthCheckNodePort"), held, taken)
+	if svc.Spec.Type == corev1.ServiceTypeLoadBalancer && svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal && !has(svc.Spec.HealthCheckNodePort, held, taken) {
+		return n.allocatePort(&svc.Spec.HealthCheckNodePort, field.NewPath("spec", "healthCheckNodePort"), taken)
 	}
 	return nil
 }
 
-func (n *serviceNumbers) allocatePort(port *int32, path *field.Path, held numbers, taken *numbers) field.ErrorList {
-	if *port != 0 {
-		if slices.Contains(held.ports, *port) || slices.Contains(taken.ports, *port) {
-			return nil
+// createPorts allocates those of a new service. A port with two protocols gets one node port, which either of them may ask for. A load balancer that needs no node
+// ports has those that it asks for.
+func (n *serviceNumbers) createPorts(svc *corev1.Service, _ numbers, taken *numbers) field.ErrorList {
+	byPort := map[int32]int32{}
+	for i := range svc.Spec.Ports {
+		p := &svc.Spec.Ports[i]
+		shared := byPort[p.Port]
+		switch {
+		case p.NodePort == 0 && !needsNodePorts(svc):
+			continue
+		case shared != 0 && p.NodePort == 0:
+			p.NodePort = shared
+			continue
+		case shared != 0 && p.NodePort == shared:
+			continue
+		case p.NodePort == 0:
+			if other := slices.IndexFunc(svc.Spec.Ports, func(other corev1.ServicePort) bool { return other.Port == p.Port && other.NodePort != 0 }); other >= 0 {
+				p.NodePort = svc.Spec.Ports[other].NodePort
+			}
 		}
+		if errs := n.allocatePort(&p.NodePort, nodePortPath(i), taken); len(errs) > 0 {
+			return errs
+		}
+		if shared == 0 {
+			byPort[p.Port] = p.NodePort
+		}
+	}
+	return nil
+}
+
+// updatePorts allocates what a service has not got yet.
+func (n *serviceNumbers) updatePorts(svc *corev1.Service, held numbers, taken *numbers) field.ErrorList {
+	for i := range svc.Spec.Ports {
+		p := &svc.Spec.Ports[i]
+		if has(p.NodePort, held, taken) || p.NodePort == 0 && !needsNodePorts(svc) {
+			continue
+		}
+		if errs := n.allocatePort(&p.NodePort, nodePortPath(i), taken); len(errs) > 0 {
+			return errs
+		}
+	}
+	return nil
+}
+
+func nodePortPath(i int) *field.Path {
+	return field.NewPath("spec", "ports").Index(i).Child("nodePort")
+}
+
+func has(port int32, held numbers, taken *numbers) bool {
+	return port != 0 && (slices.Contains(held.ports, port) || slices.Contains(taken.ports, port))
+}
+
+// allocatePort takes a port, or the next where it is 0.
+func (n *serviceNumbers) allocatePort(port *int32, path *field.Path, taken *numbers) field.ErrorList {
+	if *port != 0 {
 		if err := n.ports.Take(*port); err != nil {
 			return field.ErrorList{field.Invalid(path, *port, err.Error())}
 		}
@@ -286,6 +369,11 @@ func (n *serviceNumbers) allocatePort(port *int32, path *field.Path, held number
 	return nil
 }
 
+func hasNodePorts(svc *corev1.Service) bool {
+	return svc.Spec.Type == corev1.ServiceTypeNodePort || svc.Spec.Type == corev1.ServiceTypeLoadBalancer
+}
+
+// needsNodePorts tells whether ports get node ports that nobody asked for.
 func needsNodePorts(svc *corev1.Service) bool {
 	switch svc.Spec.Type {
 	case corev1.ServiceTypeNodePort:
@@ -324,7 +412,7 @@ func keepAllocated(svc, was *corev1.Service) {
 			svc.Spec.ClusterIP, svc.Spec.ClusterIPs, svc.Spec.IPFamilies, svc.Spec.IPFamilyPolicy = "", nil, nil, nil
 		}
 	}
-	if needsNodePorts(was) && !needsNodePorts(svc) && samePorts(svc, was) {
+	if hasNodePorts(was) && !hasNodePorts(svc) && samePorts(svc, was) {
 		for i := range svc.Spec.Ports {
 			svc.Spec.Ports[i].NodePort = 0
 		}

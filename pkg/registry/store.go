@@ -30,6 +30,8 @@ import (
 type Store struct {
 	*genericregistry.Store
 	row *Resource
+	// aroundUpdate, which may be nil, prepares the context of an update; done is called when it is over, and told whether it was written.
+	aroundUpdate func(context.Context) (_ context.Context, done func(written bool))
 	// raw, which may be nil, reads what is stored without decoding it, for requests that want that.
 	raw *genericregistry.Store
 }
@@ -185,6 +187,7 @@ func newStatusREST(s *Store) *statusREST {
 	store := *s.Store
 	store.UpdateStrategy = status
 	store.ResetFieldsStrategy = status
+	store.BeginUpdate = nil // what comes with a status as its object's spec is not written
 	return &statusREST{store: &store, row: s.row, reset: status}
 }
 
@@ -197,7 +200,7 @@ func (s *statusREST) Get(ctx context.Context, name string, options *metav1.GetOp
 
 func (s *statusREST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc,
 	updateValidation rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
-	GrowStack()
+	GrowStackFor("update", s.store.DefaultQualifiedResource.Resource)
 	// A status is of something that is there: never create, whatever the kind allows for PUT.
 	return s.store.Update(ctx, name, info, createValidation, updateValidation, false, options)
 }

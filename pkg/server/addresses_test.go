@@ -15,6 +15,9 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/hivemind-project/hivemind/apis/config"
 )
@@ -225,4 +228,58 @@ func TestAddressesOfOldData(t *testing.T) {
 		e := events.Items[0]
 		return e.Reason == "ClusterIPOutOfRange" && e.Source.Component == "ipallocator-repair-controller", fmt.Errorf("%+v", e)
 	})
+}
+
+// A service that changes its type has its address until that is written: what is given back before would be made again by who repairs addresses, or be
+// another's while this one still has it.
+func TestAddressesAreGivenBackWhenThatIsWritten(t *testing.T) {
+	c := newCluster(t)
+	services, addresses := c.CoreV1().Services("default"), c.NetworkingV1().IPAddresses()
+	svc, err := services.Create(t.Context(), newService("web", ""), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := addresses.Watch(t.Context(), metav1.ListOptions{ResourceVersion: svc.ResourceVersion, FieldSelector: "metadata.name=" + svc.Spec.ClusterIP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	changed, err := services.Patch(t.Context(), "web", types.MergePatchType, []byte(`{"spec":{"type":"ExternalName","externalName":"example.com"}}`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := <-w.ResultChan()
+	address, ok := event.Object.(*networkingv1.IPAddress)
+	if !ok || event.Type != watch.Deleted {
+		t.Fatalf("the address: %s %v, want its deletion", event.Type, event.Object)
+	}
+	if later, err := resourceversion.CompareResourceVersion(address.ResourceVersion, changed.ResourceVersion); err != nil || later <= 0 {
+		t.Errorf("the address went at %s and the service changed at %s (%v), want the service first", address.ResourceVersion, changed.ResourceVersion, err)
+	}
+}
+
+// What an update of a service's status says of its ports and type is not written, so it neither takes nor gives back a port.
+func TestStatusOfAServiceMovesNoPorts(t *testing.T) {
+	c := newCluster(t)
+	services := c.CoreV1().Services("default")
+	port := func(name string, number int32) error {
+		svc := newService(name, "")
+		svc.Spec.Type, svc.Spec.Ports[0].NodePort = corev1.ServiceTypeNodePort, number
+		_, err := services.Create(t.Context(), svc, metav1.CreateOptions{})
+		return err
+	}
+	if err := port("web", 30100); err != nil {
+		t.Fatal(err)
+	}
+	for _, patch := range []string{`{"spec":{"ports":[{"port":80,"nodePort":30101}]}}`, `{"spec":{"type":"ExternalName","externalName":"example.com"}}`} {
+		if _, err := services.Patch(t.Context(), "web", types.MergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := port("next", 30101); err != nil {
+		t.Errorf("a port that no service has: %v", err)
+	}
+	if err := port("same", 30100); !apierrors.IsInvalid(err) {
+		t.Errorf("a port that a service has: %v, want it refused", err)
+	}
 }

@@ -4,14 +4,20 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"net/http"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	apiserverconfig "k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/token/union"
+	"k8s.io/apiserver/pkg/authentication/user"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/klog/v2"
 
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
 	"github.com/hivemind-project/hivemind/pkg/auth/bootstrap"
@@ -40,11 +46,13 @@ func (s *Server) authentication() (*callers, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.tokens = issuer
 	c.requests = &token.Requests{Issuer: issuer, Audiences: c.audiences, Get: s.registry.Getters()}
 	accounts, err := token.NewAuthenticator(issuerURL, c.audiences, token.WithFallback(s.cachedGetters(), s.registry.Getters()), &key.PublicKey)
 	if err != nil {
 		return nil, err
 	}
+	accounts.Used = s.labelSecret
 	joining := bootstrap.NewAuthenticator(s.informers.Core().V1().Secrets().Lister())
 	tokens := []authenticator.Token{accounts, authenticator.WrapAudienceAgnosticToken(c.audiences, joining)}
 	if path := s.config.API.AuthenticationConfig; path != "" {
@@ -68,6 +76,21 @@ func (s *Server) authentication() (*callers, error) {
 // externalAddress is where clients on other machines, and pods, reach the API server.
 func (s *Server) externalAddress() string {
 	return net.JoinHostPort(s.config.Node.IP, strconv.Itoa(s.config.API.Port))
+}
+
+// labelSecret sets labels of a Secret. That it fails is no reason to refuse whom its token is of.
+func (s *Server) labelSecret(ctx context.Context, secret *corev1.Secret, labels map[string]string) {
+	client, err := s.client(user.APIServerUser, user.SystemPrivilegedGroup)
+	if err == nil {
+		patch := applycorev1.Secret(secret.Name, secret.Namespace).WithUID(secret.UID).WithLabels(labels)
+		var data []byte
+		if data, err = json.Marshal(patch); err == nil {
+			_, err = client.CoreV1().Secrets(secret.Namespace).Patch(ctx, secret.Name, types.MergePatchType, data, metav1.PatchOptions{})
+		}
+	}
+	if err != nil {
+		klog.ErrorS(err, "Cannot label the secret of a token", "secret", klog.KObj(secret), "labels", labels)
+	}
 }
 
 // cachedGetters read what tokens speak of from the informers.

@@ -30,12 +30,15 @@ const (
 // startControllers runs every controller of the list. They come up together: each reads its world from the shared informers,
 // and none needs another.
 func (s *Server) startControllers(ctx context.Context) error {
-	recorder, err := s.client("system:kube-controller-manager")
+	recorder, err := s.client(user.KubeControllerManager)
 	if err != nil {
 		return err
 	}
 	deps := controllers.Deps{
 		Client: func(name string) (kubernetes.Interface, error) {
+			if name == "" {
+				return s.client(user.KubeControllerManager)
+			}
 			return kubernetes.NewForConfig(s.loopback.Config(controllerUser(name)))
 		},
 		Metadata: func(name string) (metadata.Interface, error) {
@@ -43,7 +46,8 @@ func (s *Server) startControllers(ctx context.Context) error {
 			return storedMetadata{client, s.api.Defines, s.etcd.RESTOptionsGetter(metadataCodec{})}, err
 		},
 		Informers: s.informers, Events: controllers.NewEvents(s.life, recorder), RootCA: s.identities.CA.CertPEM, Config: s.config,
-		Authority: certificates.Authority{Cert: s.identities.CA.Cert, Key: s.identities.CA.Key},
+		Authority:  certificates.Authority{Cert: s.identities.CA.Cert, Key: s.identities.CA.Key},
+		IssueToken: s.tokens.IssueForSecret,
 	}
 	type runner struct {
 		name string

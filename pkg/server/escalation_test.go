@@ -190,6 +190,9 @@ func TestEscalationByImpersonation(t *testing.T) {
 	c.grant(t, "helpdesk", rule("impersonate", "", "users", "bob"), rule("impersonate", "", "groups", "staff"),
 		rule("impersonate", "authentication.k8s.io", "userextras/scopes", "read"), rule("impersonate", "authentication.k8s.io", "uids", "7"))
 	owner, actor, helpdesk := authenticated("owner"), authenticated("actor"), authenticated("helpdesk")
+	eventually(t, "the owner's role, which is put together of others, to count", func() (bool, error) {
+		return c.allowed(t, owner, &authorizationv1.ResourceAttributes{Verb: "impersonate", Resource: "serviceaccounts", Namespace: "default", Name: "used"}, ""), nil
+	})
 	var got authenticationv1.UserInfo
 	whoAmI := func(ctx context.Context, c kubernetes.Interface) error {
 		r, err := c.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	policyv1beta1 "k8s.io/api/policy/v1beta1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -83,6 +84,24 @@ func TestEvictionHoldsToItsPreconditions(t *testing.T) {
 	}
 	if err := c.evict(t.Context(), "a", &metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}); err != nil {
 		t.Errorf("without a budget: %v", err)
+	}
+	if _, err := c.CoreV1().Pods("default").Get(t.Context(), "a", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("after its eviction: %v", err)
+	}
+}
+
+// Clients from before policy/v1 evict pods too.
+func TestEvictionOfTheOlderVersion(t *testing.T) {
+	c := newCluster(t)
+	c.readyPod(t, "a")
+	older := &policyv1beta1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "default"}}
+	older.DeleteOptions = &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: ptr.To(types.UID("another"))}}
+	if err := c.PolicyV1beta1().Evictions("default").Evict(t.Context(), older); !apierrors.IsConflict(err) {
+		t.Errorf("of another pod: %v", err)
+	}
+	older.DeleteOptions = &metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}
+	if err := c.PolicyV1beta1().Evictions("default").Evict(t.Context(), older); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := c.CoreV1().Pods("default").Get(t.Context(), "a", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("after its eviction: %v", err)

@@ -82,7 +82,7 @@ func TestHealth(t *testing.T) {
 		"/readyz/informer-sync":                     {"ok"},
 		"/readyz/shutdown":                          {"ok"},
 		"/readyz/poststarthook/crd-informer-synced": {"ok"},
-		"/metrics": {"apiserver_request_total{", "apiserver_request_duration_seconds_bucket{", "etcd_request_duration_seconds_bucket{", "apiserver_flowcontrol_dispatched_requests_total{", "apiserver_current_inflight_requests{",
+		"/metrics": {"kubernetes_build_info{", "apiserver_request_total{", "apiserver_request_duration_seconds_bucket{", "etcd_request_duration_seconds_bucket{", "apiserver_flowcontrol_dispatched_requests_total{", "apiserver_current_inflight_requests{",
 			fmt.Sprintf("apiserver_storage_objects{resource=\"flowschemas.flowcontrol.apiserver.k8s.io\"} %d\n", len(bootstrap.MandatoryFlowSchemas)+len(bootstrap.SuggestedFlowSchemas)), "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} "},
 	} {
 		text, err := c.CoreV1().RESTClient().Get().RequestURI(path).DoRaw(t.Context())

@@ -20,6 +20,7 @@ import (
 	"github.com/hivemind-project/hivemind/apis/config"
 	"github.com/hivemind-project/hivemind/pkg/apiserver"
 	"github.com/hivemind-project/hivemind/pkg/auth/pki"
+	"github.com/hivemind-project/hivemind/pkg/auth/token"
 	"github.com/hivemind-project/hivemind/pkg/component"
 	"github.com/hivemind-project/hivemind/pkg/informer"
 	"github.com/hivemind-project/hivemind/pkg/registry"
@@ -35,6 +36,7 @@ type Server struct {
 
 	services   netip.Prefix // that the default range of service addresses is of
 	identities *pki.Bundle
+	tokens     *token.Issuer // of ServiceAccounts
 	etcd       *storage.Etcd
 	encryption *encryption.Encryption
 	registry   *registry.Registry

@@ -189,3 +189,64 @@ func TestTokenAudiences(t *testing.T) {
 		})
 	}
 }
+
+// A Secret that is made for it gets a token that lasts as long as the Secret and the account do, and tells when it was used last.
+func TestTokensInSecrets(t *testing.T) {
+	c := newCluster(t)
+	core := c.CoreV1()
+	if _, err := core.ServiceAccounts("default").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "robot"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	tokenIn := func(secret string) string {
+		t.Helper()
+		_, err := core.Secrets("default").Create(t.Context(), &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: secret, Annotations: map[string]string{corev1.ServiceAccountNameKey: "robot"}}, Type: corev1.SecretTypeServiceAccountToken,
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var made *corev1.Secret
+		eventually(t, "the secret to have a token", func() (bool, error) {
+			made, err = core.Secrets("default").Get(t.Context(), secret, metav1.GetOptions{})
+			return err == nil && len(made.Data[corev1.ServiceAccountTokenKey]) > 0, err
+		})
+		if string(made.Data[corev1.ServiceAccountNamespaceKey]) != "default" || string(made.Data[corev1.ServiceAccountRootCAKey]) != string(c.server.Identities().CA.CertPEM) {
+			t.Errorf("secret %s has %q beside its token", secret, made.Data)
+		}
+		return string(made.Data[corev1.ServiceAccountTokenKey])
+	}
+	accepted := func(token string) {
+		t.Helper()
+		eventually(t, "the token to be accepted", func() (bool, error) {
+			who, err := c.whoAmI(t, token)
+			return err == nil && who.Username == "system:serviceaccount:default:robot", err
+		})
+	}
+	refused := func(token string) {
+		t.Helper()
+		eventually(t, "the token to be refused", func() (bool, error) {
+			_, err := c.whoAmI(t, token)
+			return apierrors.IsUnauthorized(err), err
+		})
+	}
+	first, second := tokenIn("first"), tokenIn("second")
+	accepted(first)
+	accepted(second)
+	used, err := core.Secrets("default").Get(t.Context(), "first", metav1.GetOptions{})
+	if day := used.Labels["kubernetes.io/legacy-token-last-used"]; err != nil || len(day) != len("2006-01-02") {
+		t.Errorf("the secret was used last on %q, error %v, want a day", day, err)
+	}
+	if err := core.Secrets("default").Delete(t.Context(), "first", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	refused(first)
+	accepted(second)
+	if err := core.ServiceAccounts("default").Delete(t.Context(), "robot", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	refused(second)
+	eventually(t, "the secret to go with its account", func() (bool, error) {
+		_, err := core.Secrets("default").Get(t.Context(), "second", metav1.GetOptions{})
+		return apierrors.IsNotFound(err), err
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -20,6 +21,7 @@ type hub struct {
 	stream mvcc.WatchStream
 	tick   *time.Ticker  // of BookmarkInterval
 	done   chan struct{} // closed when nothing is handed on any more
+	told   atomic.Int64  // the latest revision that was handed on; reads wait until they see it (reads.go)
 
 	mu   sync.Mutex
 	last mvcc.WatchID
@@ -100,6 +102,9 @@ func (h *hub) deliver(r mvcc.WatchResponse) {
 	h.mu.Lock()
 	w := h.open[r.WatchID]
 	h.mu.Unlock()
+	if r.Revision > h.told.Load() { // nobody else writes it
+		h.told.Store(r.Revision)
+	}
 	if w != nil {
 		w.deliver(r)
 	}

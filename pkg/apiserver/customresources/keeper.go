@@ -21,6 +21,9 @@ const (
 	patience = 15 * time.Second
 	// idleAfter is how long a handler is kept that nobody asks.
 	idleAfter = 5 * time.Minute
+	// lastWords is how long watches go on when their definition has changed or is gone, as they do with kube-apiserver: what was written before is
+	// told, and no client begins anew before it can.
+	lastWords = time.Second
 )
 
 // keeper has the handlers that are in use, or were not long ago. One that is let go of has nothing to close: its stores share the client of the
@@ -58,6 +61,9 @@ type kept struct {
 	key
 	definition *one
 	cost       int64
+	// life ends when its watches are to end, whose clients begin others: they would go on to be told of objects as their definition was.
+	life context.Context
+	end  context.CancelFunc
 
 	once    sync.Once
 	handler handler // once built
@@ -93,12 +99,13 @@ func (k *keeper) take(ctx context.Context, d *apiextensionsv1.CustomResourceDefi
 				h.uses++
 				return h, nil
 			}
-			k.drop(h)
+			k.dismiss(h)
 		}
 		// One that is larger than all of the budget is served alone.
 		cost := min(have.contents.cost(key.rules), budgets[key.rules])
 		if k.makeRoom(key.rules, cost) || !key.rules {
 			h := &kept{key: key, definition: newOne(k.definitions, d, key.rules), cost: cost, uses: 1}
+			h.life, h.end = context.WithCancel(context.Background())
 			k.kept[key] = h
 			k.used[key.rules] += cost
 			if k.sweeper == nil && !k.stopped {
@@ -153,6 +160,7 @@ func (k *keeper) giveBack(h *kept) {
 	}
 	if h.gone {
 		k.used[h.rules] -= h.cost
+		h.end()
 	}
 	if k.waiting > 0 {
 		close(k.freed)
@@ -183,6 +191,26 @@ func (k *keeper) drop(h *kept) {
 	h.gone = true
 	if h.uses == 0 {
 		k.used[h.rules] -= h.cost
+		h.end()
+	}
+}
+
+// dismiss lets go of h, which those who use it keep, but for watches.
+func (k *keeper) dismiss(h *kept) {
+	k.drop(h)
+	if h.uses > 0 {
+		time.AfterFunc(lastWords, h.end)
+	}
+}
+
+// changed lets go of what does not serve d as it is now.
+func (k *keeper) changed(d *apiextensionsv1.CustomResourceDefinition) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, rules := range []bool{false, true} {
+		if h := k.kept[key{d.UID, rules}]; h != nil && !h.definition.is(d) {
+			k.dismiss(h)
+		}
 	}
 }
 
@@ -193,7 +221,7 @@ func (k *keeper) forget(uid types.UID) {
 	delete(k.known, uid)
 	for _, rules := range []bool{false, true} {
 		if h := k.kept[key{uid, rules}]; h != nil {
-			k.drop(h)
+			k.dismiss(h)
 		}
 	}
 }

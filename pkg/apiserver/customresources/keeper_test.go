@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,13 +38,14 @@ type shelf struct {
 	*keeper
 	definitions cache.Indexer
 	built       int
+	serve       http.HandlerFunc // what its handlers do
 }
 
 func newShelf() *shelf {
-	s := &shelf{definitions: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})}
+	s := &shelf{definitions: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}), serve: http.NotFound}
 	s.keeper = newKeeper(listers.NewCustomResourceDefinitionLister(s.definitions), func(o *one) (handler, error) {
 		s.built++
-		return &toy{Handler: http.NotFoundHandler(), rules: contentsOf(o.served).programs > 0}, nil
+		return &toy{Handler: s.serve, rules: contentsOf(o.served).programs > 0}, nil
 	})
 	return s
 }
@@ -102,6 +104,54 @@ func TestHandlerIsHeldToTheEnd(t *testing.T) {
 	}
 	if end(); h.uses != 0 {
 		t.Errorf("at the end: %d uses", h.uses)
+	}
+}
+
+// Watches end a moment after their definition has changed or is gone, and not when only its status has; all else goes on to its end.
+func TestWatchesEndWithTheirDefinition(t *testing.T) {
+	changed, status := lamps(1, 0), lamps(1, 0)
+	changed.Generation = 2
+	status.Status.Conditions = []apiextensionsv1.CustomResourceDefinitionCondition{{Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionFalse}}
+	for _, tt := range []struct {
+		name, verb string
+		happens    func(s *shelf)
+		ends       bool
+	}{
+		{"its schema changes", "watch", func(s *shelf) { s.changed(changed) }, true},
+		{"it changes while another asks", "watch", func(s *shelf) { s.use(t, changed, false) }, true},
+		{"it goes", "watch", func(s *shelf) { s.forget(changed.UID) }, true},
+		{"its status changes", "watch", func(s *shelf) { s.changed(status) }, false},
+		{"another one changes", "watch", func(s *shelf) { s.changed(lamps(2, 0)) }, false},
+		{"a list goes on", "list", func(s *shelf) { s.changed(changed) }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, d := newShelf(), lamps(1, 0)
+				defer s.stop()
+				d.Status.Conditions = []apiextensionsv1.CustomResourceDefinitionCondition{{Type: apiextensionsv1.Established, Status: apiextensionsv1.ConditionTrue}}
+				if err := s.definitions.Add(d); err != nil {
+					t.Fatal(err)
+				}
+				var served context.Context
+				s.serve = func(_ http.ResponseWriter, r *http.Request) { served = r.Context() }
+				var end func()
+				server := &Server{Config{Definitions: newOne(s.keeper.definitions, d, false), AtEnd: func(_ *http.Request, f func()) { end = f }}, s.keeper}
+				info := &apirequest.RequestInfo{IsResourceRequest: true, Verb: tt.verb, APIGroup: "example.com", Resource: "lamps1"}
+				server.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(apirequest.WithRequestInfo(t.Context(), info), http.MethodGet, "/", nil))
+				tt.happens(s)
+				time.Sleep(lastWords - time.Nanosecond)
+				synctest.Wait()
+				if served.Err() != nil {
+					t.Error("it has ended at once")
+				}
+				time.Sleep(time.Nanosecond)
+				synctest.Wait()
+				if ended := served.Err() != nil; ended != tt.ends {
+					t.Errorf("it has ended: %v, want %v", ended, tt.ends)
+				}
+				end()
+			})
+		})
 	}
 }
 

@@ -62,18 +62,27 @@ type handler interface {
 	GetCustomResourceListerCollectionDeleter(*apiextensionsv1.CustomResourceDefinition) (finalizer.ListerCollectionDeleter, error)
 }
 
-// New returns a server that forgets definitions as the informer does.
+// New returns a server that hears of definitions from the informer.
 func New(c Config) (*Server, error) {
 	s := &Server{Config: c}
 	s.keeper = newKeeper(c.Definitions.Lister(), s.handlerOf)
-	_, err := c.Definitions.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
-		if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-			object = gone.Obj
-		}
-		if d, ok := object.(*apiextensionsv1.CustomResourceDefinition); ok {
-			s.keeper.forget(d.UID)
-		}
-	}})
+	_, err := c.Definitions.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(old, now any) {
+			was, is := old.(*apiextensionsv1.CustomResourceDefinition), now.(*apiextensionsv1.CustomResourceDefinition)
+			if was.UID != is.UID {
+				s.keeper.forget(was.UID)
+			}
+			s.keeper.changed(is)
+		},
+		DeleteFunc: func(object any) {
+			if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+				object = gone.Obj
+			}
+			if d, ok := object.(*apiextensionsv1.CustomResourceDefinition); ok {
+				s.keeper.forget(d.UID)
+			}
+		},
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +116,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Too many requests, please try again later.", http.StatusTooManyRequests)
 		return
 	}
-	defer s.AtEnd(r, func() { s.keeper.giveBack(k) })
+	end := func() { s.keeper.giveBack(k) }
+	if info.Verb == "watch" {
+		ctx, cancel := context.WithCancel(r.Context())
+		unlink := context.AfterFunc(k.life, cancel)
+		r, end = r.WithContext(ctx), func() {
+			unlink()
+			cancel()
+			s.keeper.giveBack(k)
+		}
+	}
+	defer s.AtEnd(r, end)
 	h, err := s.keeper.built(k)
 	if err != nil {
 		responsewriters.InternalError(w, r, err)

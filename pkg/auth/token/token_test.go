@@ -317,6 +317,11 @@ func TestLegacy(t *testing.T) {
 		{"account gone", func(w *world) { w.account = nil }, `serviceaccounts "app" not found`},
 		{"account being deleted", func(w *world) { w.account.DeletionTimestamp = deletedAgo(0) }, "ServiceAccount ns/app has been deleted"},
 		{"account made anew", func(w *world) { w.account.UID = "other" }, "ServiceAccount UID (other) does not match claim (sa-uid)"},
+		{"marked invalid", func(w *world) {
+			w.secret.Labels = map[string]string{"kubernetes.io/legacy-token-invalid-since": "2026-01-01"}
+		},
+			"the token in secret ns/secret for service account ns/app has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, " +
+				"or remove the 'kubernetes.io/legacy-token-invalid-since' label from the secret to temporarily allow use of this token"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -339,6 +344,39 @@ func TestLegacy(t *testing.T) {
 				t.Errorf("got %v %v, want %q", ok, err, tt.err)
 			}
 		})
+	}
+}
+
+// Who keeps a token in a Secret is told the day when it was used last, not each time.
+func TestLegacyTellsWhenItIsUsed(t *testing.T) {
+	w := newWorld()
+	issuer, a := newPair(t, w)
+	token, err := issuer.IssueForSecret(w.account, w.secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.secret.Data = map[string][]byte{corev1.ServiceAccountTokenKey: []byte(token)}
+	day := time.Date(2026, 3, 31, 23, 0, 0, 0, time.UTC)
+	a.now = func() time.Time { return day }
+	var told []string
+	a.Used = func(_ context.Context, secret *corev1.Secret, labels map[string]string) {
+		secret.Labels = labels
+		told = append(told, labels["kubernetes.io/legacy-token-last-used"])
+	}
+	use := func() {
+		t.Helper()
+		if _, ok, err := a.AuthenticateToken(t.Context(), token); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	use()
+	use()
+	day = day.AddDate(0, 0, -1) // a clock that is behind that of who told it
+	use()
+	day = day.AddDate(0, 0, 3)
+	use()
+	if diff := cmp.Diff([]string{"2026-03-31", "2026-04-02"}, told); diff != "" {
+		t.Errorf("days, -want +got:\n%s", diff)
 	}
 }
 
