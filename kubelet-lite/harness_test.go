@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
+	internalapi "k8s.io/cri-api/pkg/apis"
 
 	"github.com/hivemind-project/hivemind/kubelet-lite/node"
 	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
@@ -34,6 +35,7 @@ type world struct {
 	t       *testing.T
 	client  *fake.Clientset
 	runtime *simulated.Runtime
+	service internalapi.RuntimeService // what the agent calls: runtime, but where a test puts something between
 	objects *memoryObjects
 	kubelet *Kubelet
 	events  *memoryRecorder
@@ -44,6 +46,7 @@ type world struct {
 func newWorld(t *testing.T, options simulated.Options) *world {
 	t.Helper()
 	w := &world{t: t, client: fake.NewClientset(), runtime: simulated.New(options), objects: &memoryObjects{}, events: &memoryRecorder{}, dir: t.TempDir()}
+	w.service = w.runtime
 	w.start()
 	t.Cleanup(func() { w.stop() })
 	return w
@@ -52,7 +55,7 @@ func newWorld(t *testing.T, options simulated.Options) *world {
 // start runs an agent; after stop, another one on the same runtime.
 func (w *world) start() {
 	w.t.Helper()
-	k, err := New(Config{NodeName: nodeName, NodeIPs: []string{"192.0.2.1"}, Client: w.client, Runtime: w.runtime, Images: w.runtime.Images(),
+	k, err := New(Config{NodeName: nodeName, NodeIPs: []string{"192.0.2.1"}, Client: w.client, Runtime: w.service, Images: w.runtime.Images(),
 		Volumes: noVolumes{}, Objects: w.objects, RootDir: w.dir + "/kubelet", PodLogDir: w.dir + "/logs", ClusterDNS: []string{"10.43.0.10"},
 		ClusterDomain: "cluster.local", Recorder: w.events, Machine: &node.Machine{Capacity: v1.ResourceList{
 			v1.ResourceCPU: resource.MustParse("4"), v1.ResourceMemory: resource.MustParse("8Gi"), v1.ResourceEphemeralStorage: resource.MustParse("100Gi")}}})

@@ -276,6 +276,7 @@ func (k *Kubelet) newWorkers(ctx context.Context, recorder record.EventRecorder,
 		Prober:   prober.NewManager(asker, k.Wake),
 		Hooks:    hooks,
 		Status:   status.NewManager(ctx, c.Client, c.Turns),
+		Refuses:  k.refuses,
 		Parallel: c.Parallel, Turns: c.Turns,
 		Recorder: recorder, HostIPs: c.NodeIPs, Clock: c.Clock,
 	})

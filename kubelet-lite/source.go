@@ -75,6 +75,14 @@ func (k *Kubelet) setPod(pod *v1.Pod) {
 	k.workers.Update(pod)
 }
 
+// refuses says why a pod would not be admitted beside others; "" where it would.
+func (k *Kubelet) refuses(pod *v1.Pod, others []*v1.Pod) string {
+	if refusal := admit.Pod(pod, k.node.Current(), others); refusal != nil {
+		return refusal.Message
+	}
+	return ""
+}
+
 // runtimeChanged wakes the pod whose sandbox or containers have changed; one that the API does not know is removed.
 func (k *Kubelet) runtimeChanged(uid types.UID) {
 	k.mu.Lock()

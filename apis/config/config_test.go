@@ -232,7 +232,13 @@ func TestValidateSimulated(t *testing.T) {
 		"no CPU":                   {func(c *Config) { c.Simulated.CPU = "0" }, "simulated.cpu"},
 		"not a quantity":           {func(c *Config) { c.Simulated.Memory = "much" }, "simulated.memory"},
 		"less than no zones":       {func(c *Config) { c.Simulated.Zones = -1 }, "simulated.zones"},
-		"one port for both":        {func(c *Config) { c.API.Port = c.Node.KubeletPort }, ""},
+		"registries":               {func(c *Config) { c.Simulated.Registries = []string{"docker.io", "10.0.0.5:5000"} }, ""},
+		"a registry with a path":   {func(c *Config) { c.Simulated.Registries = []string{"docker.io/library"} }, "simulated.registries[0]: Invalid"},
+		"any registry":             {func(c *Config) { c.Simulated.Registries = []string{"docker.io", "*"} }, "simulated.registries[1]: Invalid"},
+		"registries of containerd": {func(c *Config) {
+			c.Runtime, c.Nodes, c.Simulated = RuntimeContainerd, nil, Simulated{Registries: []string{"docker.io"}}
+		}, "simulated: Forbidden"},
+		"one port for both": {func(c *Config) { c.API.Port = c.Node.KubeletPort }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := &Config{Runtime: RuntimeSimulated}

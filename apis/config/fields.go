@@ -105,6 +105,8 @@ func usage(key string) string {
 		return "memory of each simulated node (default 256Gi)"
 	case "simulated.zones":
 		return "how many zones simulated nodes are spread over, by the label topology.kubernetes.io/zone (default none)"
+	case "simulated.registries":
+		return "registries that simulated nodes can pull images from, by host, such as docker.io (default every one)"
 	case "storage.quotaBytes":
 		return "size of the storage at which writes are refused, in bytes"
 	case "storage.unsafeNoFsync":

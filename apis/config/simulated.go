@@ -5,6 +5,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -53,7 +54,7 @@ func validateRuntime(c *Config) field.ErrorList {
 	if c.Nodes != nil {
 		errs = append(errs, field.Invalid(field.NewPath("nodes"), *c.Nodes, "must not be set with runtime "+c.Runtime+", which runs the one node that this machine is: add runtime: simulated"))
 	}
-	if c.Simulated != (Simulated{}) {
+	if !reflect.DeepEqual(c.Simulated, Simulated{}) {
 		errs = append(errs, field.Forbidden(field.NewPath("simulated"), "is about the nodes of another runtime: add runtime: simulated, or leave it out"))
 	}
 	return errs
@@ -74,6 +75,13 @@ func validateSimulated(c *Config) field.ErrorList {
 	}
 	if c.Simulated.Zones < 0 {
 		errs = append(errs, field.Invalid(path.Child("zones"), c.Simulated.Zones, "must be 0, for none, or more"))
+	}
+	for i, host := range c.Simulated.Registries {
+		if at := path.Child("registries").Index(i); host == AnyRegistry {
+			errs = append(errs, field.Invalid(at, host, "must be left out: images of every registry can be pulled where none is named"))
+		} else {
+			errs = append(errs, registryHost(at, host)...)
+		}
 	}
 	return errs
 }

@@ -77,6 +77,8 @@ type Simulated struct {
 	// Zones is how many zones the nodes are spread over: node 0 is in zone-0, node 1 in zone-1 and so on around. Default 0: nodes
 	// have no zone.
 	Zones int `json:"zones,omitempty"`
+	// Registries are those that images can be pulled from, by their hosts as in image references, such as docker.io. Default every one.
+	Registries []string `json:"registries,omitempty"`
 }
 
 // Storage is the embedded etcd.

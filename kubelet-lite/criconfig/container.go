@@ -121,6 +121,9 @@ func Hash(c *v1.Container) string {
 
 // Resizable is the part of a container's resources that may change while it runs, as it is kept with the container.
 func Resizable(pod *v1.Pod, c *v1.Container) string {
+	if len(c.Resources.Limits) == 0 && len(c.Resources.Requests) == 0 {
+		return "{}"
+	}
 	keep := func(list v1.ResourceList) v1.ResourceList {
 		kept := v1.ResourceList{}
 		for _, name := range []v1.ResourceName{v1.ResourceCPU, v1.ResourceMemory} {

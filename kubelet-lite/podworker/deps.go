@@ -71,6 +71,8 @@ type Deps struct {
 	Recorder       record.EventRecorder
 	HostIPs        []string
 	Clock          clock.WithDelayedExecution
+	// Refuses says why the node would not take a pod beside others; "" where it would. Optional: nil takes all.
+	Refuses func(pod *v1.Pod, others []*v1.Pod) string
 	// Parallel bounds how many pods are started, and how many stopped, at once. The runtime gains nothing from more.
 	Parallel int
 	// Turns bounds, by its capacity, how many deletions are sent at once by all who share it; nil sets no bound.

@@ -7,6 +7,7 @@
 package podworker
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -33,6 +34,8 @@ type Manager struct {
 	mu      sync.Mutex
 	closed  bool
 	workers map[types.UID]*worker
+
+	allocating sync.Mutex // held while it is decided whether a pod may grow
 }
 
 // NewManager returns a manager whose workers work until ctx ends.
@@ -114,13 +117,14 @@ func (m *Manager) Known(uid types.UID) bool {
 	return ok
 }
 
-// Admitted returns the pods that were admitted and have not ended.
+// Admitted returns the pods that were admitted and have not ended, with what is set aside for them. One that the API no longer has, because it was deleted
+// without grace, is not among them though it may be stopping yet: the scheduler gives its place away.
 func (m *Manager) Admitted() []*v1.Pod {
 	var pods []*v1.Pod
 	for _, w := range m.all() {
 		w.mu.Lock()
-		if w.pod != nil && w.rejected == nil && w.stage < ended && w.pod.Status.Phase != v1.PodFailed && w.pod.Status.Phase != v1.PodSucceeded {
-			pods = append(pods, w.pod)
+		if w.pod != nil && !w.gone && w.rejected == nil && w.stage < ended && w.pod.Status.Phase != v1.PodFailed && w.pod.Status.Phase != v1.PodSucceeded {
+			pods = append(pods, cmp.Or(w.held, w.pod))
 		}
 		w.mu.Unlock()
 	}
@@ -178,6 +182,15 @@ func (m *Manager) drop(w *worker) {
 	m.Status.Forget(w.uid)
 	m.Images.Forget(w.uid)
 	m.Prober.StopPod(w.uid)
+	// There is room now for others to grow.
+	for _, other := range m.all() {
+		other.mu.Lock()
+		held := other.held != nil
+		other.mu.Unlock()
+		if held {
+			other.wake()
+		}
+	}
 }
 
 // turn is a place among those who use the runtime, or the API server; it is taken at first need. Without slots there are places for all.

@@ -19,6 +19,7 @@ type world struct {
 	started  func(containerID string) bool
 	stopping func(containerID string) bool
 	force    map[string]bool // containers to start again whatever their restart policy, by name
+	sized    bool            // running containers are known to have what the spec says
 }
 
 // start is a container to be started.
@@ -153,7 +154,7 @@ func (a *actions) planInit(pod *v1.Pod, runtime *pleg.Pod, w world) (initialized
 		case latest.State == pleg.Running || latest.State == pleg.Unknown:
 			if sidecar {
 				a.checkRunning(pod, c, latest, w, true)
-				a.planResize(pod, c, latest)
+				a.planResize(pod, c, latest, w)
 			}
 			if !done && (!sidecar || !w.started(latest.ID)) {
 				return false, false
@@ -184,7 +185,7 @@ func (a *actions) planRegular(pod *v1.Pod, runtime *pleg.Pod, w world) {
 		case here && (latest.State == pleg.Running || latest.State == pleg.Unknown):
 			if a.checkRunning(pod, c, latest, w, false) {
 				active = true
-				a.planResize(pod, c, latest)
+				a.planResize(pod, c, latest, w)
 			}
 		case !known || latest.State == pleg.Created || latest.State != pleg.Exited ||
 			w.force[c.Name] || status.Restarts(pod, c, false, latest.ExitCode):
@@ -231,7 +232,10 @@ func (a *actions) checkRunning(pod *v1.Pod, c *v1.Container, latest pleg.Contain
 }
 
 // planResize compares what a running container was given with what its spec says now (KEP-1287).
-func (a *actions) planResize(pod *v1.Pod, c *v1.Container, latest pleg.Container) {
+func (a *actions) planResize(pod *v1.Pod, c *v1.Container, latest pleg.Container, w world) {
+	if w.sized {
+		return
+	}
 	want := criconfig.Resizable(pod, c)
 	if latest.State != pleg.Running || latest.Resources == "" || latest.Resources == want {
 		return

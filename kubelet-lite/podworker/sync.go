@@ -26,6 +26,11 @@ const refreshPeriod = 60 * time.Second
 // sync brings a living pod closer to its spec.
 func (w *worker) sync(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) time.Duration {
 	defer w.start()()
+	pod = w.allocate(pod, runtime)
+	var later time.Duration
+	if w.deferred != "" {
+		later = deferredPeriod
+	}
 	if w.m.Objects != nil && !w.registered.is(pod) {
 		w.m.Objects.Register(pod)
 		w.registered = shapeOf(pod)
@@ -36,7 +41,7 @@ func (w *worker) sync(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) time.
 	if !due {
 		w.report(pod, false)
 	}
-	a := plan(pod, runtime, world{failed: w.m.Prober.Failed, started: w.m.Prober.Started, stopping: w.isStopping, force: w.force})
+	a := plan(pod, runtime, world{failed: w.m.Prober.Failed, started: w.m.Prober.Started, stopping: w.isStopping, force: w.force, sized: w.isSized(pod)})
 	if a.finished {
 		return w.terminate(ctx, pod, runtime)
 	}
@@ -60,7 +65,7 @@ func (w *worker) sync(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod) time.
 	if due {
 		w.report(pod, false)
 	}
-	return sooner(again, w.refresh(ctx, pod))
+	return sooner(later, sooner(again, w.refresh(ctx, pod)))
 }
 
 // restarting says whether a container has ended that was stopped to be started again.
@@ -110,7 +115,7 @@ func (w *worker) bringUp(ctx context.Context, turn *turn, pod *v1.Pod, runtime *
 		}
 		// With a sandbox, what to start is decided anew: init containers come first, and images may be here already.
 		runtime = w.m.Cache.Get(w.uid)
-		a = plan(pod, runtime, world{failed: w.m.Prober.Failed, started: w.m.Prober.Started, stopping: w.isStopping, force: w.force})
+		a = plan(pod, runtime, world{failed: w.m.Prober.Failed, started: w.m.Prober.Started, stopping: w.isStopping, force: w.force, sized: w.isSized(pod)})
 		if a.createSandbox || a.finished {
 			w.wake()
 			return 0, nil
@@ -228,40 +233,6 @@ func (w *worker) kill(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod, k kil
 		put(&w.force, k.spec.Name, true)
 	}
 	w.stopContainer(ctx, pod, runtime, k.container, k.spec, k.message, grace)
-}
-
-// resize gives running containers what their spec allows them now.
-func (w *worker) resize(ctx context.Context, pod *v1.Pod, runtime *pleg.Pod, list []kill) time.Duration {
-	if len(list) == 0 {
-		return 0
-	}
-	// The pod's bound is set before its containers', for what grows, and after them, for what shrinks.
-	bound := func() {
-		if w.m.Cgroups != nil {
-			if err := w.m.Cgroups.Ensure(pod); err != nil {
-				klog.FromContext(ctx).V(2).Info("Pod cgroup cannot be resized yet", "err", err)
-			}
-		}
-	}
-	bound()
-	defer bound()
-	var after time.Duration
-	for _, k := range list {
-		if k.restart {
-			w.kill(ctx, pod, runtime, k)
-			continue
-		}
-		resources := &runtimeapi.ContainerResources{Linux: w.m.Builder.Resources(pod, k.spec)}
-		if err := w.m.Runtime.UpdateContainerResources(ctx, k.container.ID, resources); err != nil {
-			w.event(pod, v1.EventTypeWarning, "ResizeError", fmt.Sprintf("Error resizing container %s: %v", k.spec.Name, err))
-			after = w.backOffAgain()
-			continue
-		}
-		w.m.Cache.SetResources(w.uid, k.container.ID, criconfig.Resizable(pod, k.spec))
-		w.event(pod, v1.EventTypeNormal, "ResizeCompleted", "Pod resize completed: container "+k.spec.Name)
-	}
-	w.report(pod, false)
-	return after
 }
 
 // refresh keeps mounted ConfigMaps, Secrets and tokens up to date.

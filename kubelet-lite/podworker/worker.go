@@ -48,15 +48,24 @@ type worker struct {
 	timer         clock.Timer
 	stopping      map[string]*stop // by container id
 	giveUp        context.CancelFunc
+	held          *v1.Pod // the pod with what is set aside for it, while there is no room for what it asks for
+	heldSince     time.Time
 
 	// What follows is touched by the pass alone.
-	starting   context.Context // see start
-	waiting    map[string]status.Waiting
-	told       map[string]string // the last event of a kind, so that it is not repeated at every try
-	force      map[string]bool
-	messages   map[string]string         // termination messages, by container id
-	volumes    map[string]volume.Mounted // nil until they are mounted
-	cgroup     bool
+	starting context.Context // see start
+	waiting  map[string]status.Waiting
+	told     map[string]string // the last event of a kind, so that it is not repeated at every try
+	force    map[string]bool
+	messages map[string]string         // termination messages, by container id
+	volumes  map[string]volume.Mounted // nil until they are mounted
+	cgroup   bool
+	sized    int64 // the generation of the pod whose resources all containers are known to have
+	// resizing is the generation of the pod whose resources its containers are being given, 0 where they have them; resizeError is why the last try failed.
+	resizing    int64
+	resizeError string
+	// deferred is why there is no room for what the pod asks for since its generation deferredAt; "" where there is.
+	deferred   string
+	deferredAt int64
 	registered shape // as it was when what it refers to was last registered
 	retry      time.Duration
 	refreshed  time.Time
@@ -170,6 +179,11 @@ func (w *worker) pass() time.Duration {
 	case rejected != nil:
 		return w.reject(ctx, pod, *rejected, gone)
 	case gone, pod.DeletionTimestamp != nil, failure != nil, w.stage >= terminating, isFinal(pod.Status.Phase):
+		if w.deferred != "" {
+			if before := allocated(pod, runtime); before != nil {
+				pod = before
+			}
+		}
 		return w.terminate(ctx, pod, runtime)
 	}
 	left, overdue := deadline(pod, w.started(pod), w.m.Clock.Now())
@@ -236,7 +250,8 @@ func (w *worker) report(pod *v1.Pod, terminated bool) {
 	w.mu.Unlock()
 	w.m.Status.Set(pod, status.Generate(status.Input{
 		Pod: pod, Runtime: runtime, Old: old, Waiting: w.waiting, RuntimeName: w.m.RuntimeName, HostIPs: w.m.HostIPs,
-		Started: w.m.Prober.Started, Ready: w.m.Prober.Ready, Message: w.message, Terminated: terminated, Failure: failure, Now: now(w.m),
+		Started: w.m.Prober.Started, Ready: w.m.Prober.Ready, Message: w.message, Terminated: terminated, Failure: failure,
+		ResizeError: w.resizeError, ResizeDeferred: w.deferred, Sized: w.isSized(pod), Now: now(w.m),
 	}))
 }
 

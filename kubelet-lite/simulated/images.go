@@ -6,12 +6,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/hivemind-project/hivemind/kubelet-lite/images"
 )
 
 const (
@@ -83,8 +86,8 @@ func (i *Images) PullImage(ctx context.Context, spec *runtimeapi.ImageSpec, _ *r
 	return id, nil
 }
 
-// unavailable says why an image cannot be pulled: because the pod says so, or because no registry can have a name below .invalid
-// (RFC 6761).
+// unavailable says why an image cannot be pulled: because the pod says so, because its registry is not one of those that there are, or because none can
+// have a name below .invalid (RFC 6761).
 func (r *Runtime) unavailable(name string, s settings) error {
 	if why, ok := s.get(PullError); ok {
 		return status.Error(codes.Unknown, why)
@@ -92,9 +95,13 @@ func (r *Runtime) unavailable(name string, s settings) error {
 	if r.options.Missing != nil {
 		return r.options.Missing(name)
 	}
-	registry, _, _ := strings.Cut(name, "/")
+	_, repository, err := images.Normalize(name)
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	registry, _, _ := strings.Cut(repository, "/")
 	host, _, _ := strings.Cut(registry, ":")
-	if strings.HasSuffix(host, ".invalid") {
+	if known := r.options.Registries; strings.HasSuffix(host, ".invalid") || len(known) > 0 && !slices.Contains(known, registry) {
 		return status.Errorf(codes.Unknown, "failed to pull and unpack image %q: failed to resolve reference %q: lookup %s: no such host", name, name, host)
 	}
 	return nil

@@ -44,7 +44,9 @@ type Options struct {
 	PullDelay, StartDelay time.Duration
 	// Exec answers ExecSync; nil means that every command succeeds.
 	Exec func(containerID string, command []string) (stdout string, exitCode int)
-	// Missing says whether an image cannot be pulled; nil means that every image can, but for those of registries below .invalid.
+	// Registries are the hosts of those that images can be pulled from; none means every one, but for those below .invalid.
+	Registries []string
+	// Missing says whether an image cannot be pulled; nil means that it follows from its registry.
 	Missing func(image string) error
 	// Refused is told of annotations that a pod was given while it runs and that cannot be read; those before stay in force. It must
 	// not call the runtime. Optional.

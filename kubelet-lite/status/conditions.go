@@ -10,6 +10,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 
 	"github.com/hivemind-project/hivemind/kubelet-lite/criconfig"
+	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
 )
 
 // owned are the conditions that the node agent writes; all others are left as they are found.
@@ -55,7 +56,45 @@ func (in *Input) conditions(s *v1.PodStatus) []v1.PodCondition {
 		}
 		list = append(list, c)
 	}
+	if in.ResizeDeferred != "" {
+		list = append(list, in.resize(v1.PodResizePending, v1.PodReasonDeferred, in.ResizeDeferred))
+	}
+	if !in.Sized && in.resizing() {
+		reason := ""
+		if in.ResizeError != "" {
+			reason = v1.PodReasonError
+		}
+		list = append(list, in.resize(v1.PodResizeInProgress, reason, in.ResizeError))
+	}
 	return list
+}
+
+// resizing says that a running container does not yet have what its spec allows it now (KEP-1287). Who waits for a resize waits
+// until this is no condition any more. Containers that do not run get what the spec says when they start.
+func (in *Input) resizing() bool {
+	pending := func(c *v1.Container) bool {
+		have, ok := in.Runtime.Latest(c.Name)
+		return ok && have.State == pleg.Running && have.Resources != "" && have.Resources != criconfig.Resizable(in.Pod, c)
+	}
+	spec := &in.Pod.Spec
+	inProgress := false
+	for i := range spec.InitContainers {
+		inProgress = inProgress || criconfig.IsSidecar(&spec.InitContainers[i]) && pending(&spec.InitContainers[i])
+	}
+	for i := range spec.Containers {
+		inProgress = inProgress || pending(&spec.Containers[i])
+	}
+	return inProgress
+}
+
+// resize is a condition about a resize, since when its reason is this.
+func (in *Input) resize(t v1.PodConditionType, reason, message string) v1.PodCondition {
+	now := in.Now.Rfc3339Copy()
+	c := v1.PodCondition{Type: t, Status: v1.ConditionTrue, Reason: reason, Message: message, ObservedGeneration: in.Pod.Generation, LastProbeTime: now, LastTransitionTime: now}
+	if old := get(in.Old.Conditions, c.Type); old != nil && old.Reason == c.Reason && !old.LastTransitionTime.IsZero() {
+		c.LastProbeTime, c.LastTransitionTime = old.LastProbeTime, old.LastTransitionTime
+	}
+	return c
 }
 
 func (in *Input) sandboxReady() v1.PodCondition {

@@ -35,7 +35,12 @@ type Input struct {
 	HostIPs     []string
 	Terminated  bool // its containers will not run again, whatever their restart policy
 	Failure     *Failure
-	Now         metav1.Time
+	ResizeError string // why the last try to resize a container failed; "" where it did not
+	// ResizeDeferred is why there is no room for what the pod asks for; Pod then has what it was given before. "" where there is.
+	ResizeDeferred string
+	// Sized says that the containers are known to have what Pod says, so that they need not be compared.
+	Sized bool
+	Now   metav1.Time
 }
 
 // Generate computes a pod's status.

@@ -12,11 +12,13 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/hivemind-project/hivemind/kubelet-lite/criconfig"
 	"github.com/hivemind-project/hivemind/kubelet-lite/pleg"
 )
 
@@ -174,6 +176,64 @@ func TestConditions(t *testing.T) {
 	}
 	if c := find(s, "gate"); c.Status != v1.ConditionTrue {
 		t.Error("the condition of another was dropped")
+	}
+}
+
+func TestResizeInProgress(t *testing.T) {
+	cpu := func(milli int64) v1.ResourceRequirements {
+		return v1.ResourceRequirements{Requests: v1.ResourceList{v1.ResourceCPU: *resource.NewMilliQuantity(milli, resource.DecimalSI)}}
+	}
+	has := func(milli int64) string {
+		return criconfig.Resizable(&v1.Pod{}, &v1.Container{Resources: cpu(milli)})
+	}
+	since := metav1.NewTime(time.Unix(50, 0))
+	before := func(reason string) []v1.PodCondition {
+		return []v1.PodCondition{{Type: v1.PodResizeInProgress, Status: v1.ConditionTrue, Reason: reason, LastProbeTime: since, LastTransitionTime: since}}
+	}
+	for _, c := range []struct {
+		name, pod, runtime, has, failed, deferred string
+		old                                       []v1.PodCondition
+		want                                      string // the condition's reason, and since when it holds
+	}{
+		{name: "has it", pod: "a", runtime: "a", has: has(2), old: before("")},
+		{name: "has less", pod: "a", runtime: "a", has: has(1), want: " 100"},
+		{name: "not known what it has", pod: "a", runtime: "a"},
+		{name: "had less before", pod: "a", runtime: "a", has: has(1), old: before(""), want: " 50"},
+		{name: "cannot have it", pod: "a", runtime: "a", has: has(1), failed: "no room", old: before(""), want: "Error 100"},
+		{name: "still cannot", pod: "a", runtime: "a", has: has(1), failed: "no room", old: before("Error"), want: "Error 50"},
+		{name: "ended", pod: "a", runtime: "a=1", has: has(1)},
+		{name: "not started", pod: "a", has: has(1)},
+		{name: "deferred", pod: "a", runtime: "a", has: has(2), deferred: "full"},
+		{name: "sidecar", pod: "sidecar:a", runtime: "a", has: has(1), want: " 100"},
+		{name: "init container", pod: "init:a", runtime: "a", has: has(1)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			pod := podOf(v1.RestartPolicyAlways, c.pod)
+			pod.Generation = 7
+			for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+				for i := range list {
+					list[i].Resources = cpu(2)
+				}
+			}
+			in := input(pod, c.runtime)
+			in.Old.Conditions, in.ResizeError, in.ResizeDeferred = c.old, c.failed, c.deferred
+			for i := range in.Runtime.Containers {
+				in.Runtime.Containers[i].Resources = c.has
+			}
+			got := ""
+			if have := get(Generate(in).Conditions, v1.PodResizePending); (have != nil) != (c.deferred != "") || have != nil && (have.Reason != v1.PodReasonDeferred || have.Message != c.deferred) {
+				t.Errorf("pending is %+v", have)
+			}
+			if have := get(Generate(in).Conditions, v1.PodResizeInProgress); have != nil {
+				got = fmt.Sprint(have.Reason, " ", have.LastTransitionTime.Unix())
+				if have.Status != v1.ConditionTrue || have.ObservedGeneration != 7 || have.Message != c.failed || have.LastProbeTime.IsZero() {
+					t.Errorf("got %+v", have)
+				}
+			}
+			if got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
 	}
 }
 

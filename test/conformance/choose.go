@@ -15,13 +15,15 @@ import (
 var (
 	//go:embed no-node.txt
 	noNodeList string
+	//go:embed two-nodes.txt
+	twoNodesList string
 	//go:embed pinned.txt
 	pinnedList string
 )
 
 // choice is which tests of the suite are asked for.
 type choice struct {
-	set   string // all, no-node or pinned
+	set   string // all, no-node, two-nodes or pinned
 	sigs  string // names with a comma between; "" is every SIG
 	focus string // a regular expression; "" is every test
 }
@@ -65,10 +67,12 @@ func (s *suite) set(name string) ([]test, error) {
 		return s.tests, nil
 	case "no-node":
 		return s.named("no-node.txt", noNodeList)
+	case "two-nodes":
+		return s.named("two-nodes.txt", twoNodesList)
 	case "pinned":
 		return s.named("pinned.txt", pinnedList)
 	}
-	return nil, fmt.Errorf("there is no set %q: all, no-node and pinned are", name)
+	return nil, fmt.Errorf("there is no set %q: all, no-node, two-nodes and pinned are", name)
 }
 
 // named returns the tests that a file lists.

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/hivemind-project/hivemind/kubelet-lite/simulated"
 	"github.com/hivemind-project/hivemind/test/cluster"
 	"github.com/hivemind-project/hivemind/test/images/imageset"
 )
@@ -29,6 +30,7 @@ type examinee struct {
 	kubeconfig string
 	version    string
 	nodes      bool         // whether it has nodes that run pods
+	simulated  bool         // whether it only seems so: no node has containers
 	where      string       // what to read where it fails
 	end        func() error // removes it; does nothing to a cluster that ran before
 	client     kubernetes.Interface
@@ -37,8 +39,8 @@ type examinee struct {
 // subject is what can be examined: the Hivemind of this tree, or a cluster that runs already.
 type subject struct {
 	version string
-	// start makes the cluster that tests can run on; needNode of them need a node.
-	start func(ctx context.Context, needNode int, tell io.Writer) (*examinee, error)
+	// start makes the cluster that tests can run on.
+	start func(ctx context.Context, b batch, tell io.Writer) (*examinee, error)
 }
 
 // find returns the subject: the cluster of a kubeconfig, or bin/hivemind where there is none.
@@ -50,9 +52,9 @@ func find(ctx context.Context, root string, o options) (*subject, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &subject{version: e.version, start: func(_ context.Context, needNode int, _ io.Writer) (*examinee, error) {
-		if needNode > 0 && !e.nodes {
-			return nil, fmt.Errorf("the cluster of %s has no node, which %d of the tests need: choose -set no-node", o.kubeconfig, needNode)
+	return &subject{version: e.version, start: func(_ context.Context, b batch, _ io.Writer) (*examinee, error) {
+		if b.needNode > 0 && !e.nodes {
+			return nil, fmt.Errorf("the cluster of %s has no node, which %d of the tests need: choose -set no-node", o.kubeconfig, b.needNode)
 		}
 		return e, nil
 	}}, nil
@@ -75,19 +77,19 @@ func built(ctx context.Context, root, scratch string) (*subject, error) {
 	if strings.HasSuffix(report.Version, "-dirty") {
 		report.Version += "-" + report.Payload[:min(8, len(report.Payload))]
 	}
-	return &subject{version: report.Version, start: func(ctx context.Context, needNode int, tell io.Writer) (*examinee, error) {
-		return start(ctx, root, scratch, report.Version, needNode > 0, tell)
+	return &subject{version: report.Version, start: func(ctx context.Context, b batch, tell io.Writer) (*examinee, error) {
+		return start(ctx, root, scratch, report.Version, b.ground, tell)
 	}}, nil
 }
 
-// start starts a new cluster: a server alone, or with the agent. What an earlier run left is removed first.
-func start(ctx context.Context, root, scratch, version string, nodes bool, tell io.Writer) (*examinee, error) {
+// start starts a new cluster: a server alone, with the agent, or with simulated nodes. What an earlier run left is removed first.
+func start(ctx context.Context, root, scratch, version string, on ground, tell io.Writer) (*examinee, error) {
 	c, err := cluster.New(scratch)
 	if err != nil {
 		return nil, err
 	}
 	c.Config.Network.PodCIDR, c.Config.Network.ServiceCIDR = "10.140.0.0/16", "10.141.0.0/16"
-	e := &examinee{kubeconfig: c.Config.AdminKubeconfig(), version: version, nodes: nodes, where: c.Config.Path("logs", "hivemindd.log")}
+	e := &examinee{kubeconfig: c.Config.AdminKubeconfig(), version: version, nodes: on != serverAlone, simulated: on == twoNodes, where: c.Config.Path("logs", "hivemindd.log")}
 	e.end = func() error { return remove(c, scratch) }
 	if err := e.end(); err != nil {
 		return nil, fmt.Errorf("remove what an earlier run left in %s: %w", scratch, err)
@@ -96,15 +98,19 @@ func start(ctx context.Context, root, scratch, version string, nodes bool, tell 
 		return nil, err
 	}
 	args := []string{"--merge-kubeconfig=false"}
-	if nodes {
+	switch on {
+	case serverAlone:
+		args = append(args, "--roles", "server")
+	case oneNode:
 		images, stop, err := serveImages(ctx, tell)
 		if err != nil {
 			return nil, err
 		}
 		e.end = func() error { return errors.Join(remove(c, scratch), stop()) }
 		args = append(args, images...)
-	} else {
-		args = append(args, "--roles", "server")
+	case twoNodes:
+		// Tests count on images that are not there, and name none that is in another registry.
+		args = append(args, "--runtime", "simulated", "--nodes", "2", "--simulated-registries", "registry.k8s.io")
 	}
 	if out, err := c.Up(ctx, args...); err != nil {
 		why := "the server did not come up: " + lastLine(out)
@@ -116,7 +122,7 @@ func start(ctx context.Context, root, scratch, version string, nodes bool, tell 
 	if err := e.connect(); err != nil {
 		return nil, errors.Join(err, e.end())
 	}
-	if nodes {
+	if e.nodes {
 		if err := e.takesPods(ctx); err != nil {
 			return nil, errors.Join(err, e.end())
 		}
@@ -199,11 +205,14 @@ func running(ctx context.Context, kubeconfig string) (*examinee, error) {
 		return nil, fmt.Errorf("ask the cluster of %s for its version: %w", kubeconfig, err)
 	}
 	e.version = strings.Trim(version.GitVersion+"-"+version.GitCommit[:min(7, len(version.GitCommit))], "-")
-	nodes, err := e.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{Limit: 1})
+	nodes, err := e.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("list the nodes of the cluster of %s: %w", kubeconfig, err)
 	}
 	e.nodes = len(nodes.Items) > 0
+	e.simulated = slices.ContainsFunc(nodes.Items, func(n corev1.Node) bool {
+		return strings.HasPrefix(n.Status.NodeInfo.ContainerRuntimeVersion, simulated.Name+"://")
+	})
 	return e, nil
 }
 

@@ -2,9 +2,10 @@
 
 // Command conformance examines Hivemind by Kubernetes' conformance tests; `make conformance` runs it. It starts a fresh cluster, gives each test to a process of the
 // suite, and stores each outcome as it is known, so that it can be stopped at any moment and goes on where it was when it is started again. Tests that
-// need a node need root and the images that the tests run, which it builds and serves itself; the others need neither.
+// need a node need root and the images that the tests run, which it builds and serves itself; the others need neither. Tests that want two nodes have a
+// cluster of their own, with simulated ones, and the results say of each that it was so.
 //
-//	go run ./test/conformance [-set all|no-node|pinned] [-sig api,node] [-focus REGEXP] [-write docs/conformance.md]
+//	go run ./test/conformance [-set all|no-node|two-nodes|pinned] [-sig api,node] [-focus REGEXP] [-write docs/conformance.md]
 //
 // It exits with
 //
@@ -14,7 +15,7 @@
 //	3    there is nothing to examine with or to examine: a program or image cannot be built, the server does not come up or goes away
 //	130  it was interrupted
 //
-// Where to look: suite.go (the list of tests), choose.go (which of them), examinee.go (the cluster), run.go (the order), worker.go (one test), verdict.go (what came of
+// Where to look: suite.go (the list of tests), choose.go (which of them), batch.go (which need what), examinee.go (the cluster), run.go (the order), worker.go (one test), verdict.go (what came of
 // it), results.go (what is stored), report.go (what is told). Results are in build/conformance/<suite>-<version>/: results.jsonl, and a log for each test.
 package main
 
@@ -102,7 +103,7 @@ func parse(args []string, tell io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("conformance", flag.ContinueOnError)
 	flags.SetOutput(tell)
-	flags.StringVar(&o.set, "set", "all", "which tests: all, no-node (those that pass without a node), pinned (those that have to pass)")
+	flags.StringVar(&o.set, "set", "all", "which tests: all, no-node (those that pass without a node), two-nodes (those that want two, which are simulated), pinned (those that have to pass)")
 	flags.StringVar(&o.sigs, "sig", "", "those of these SIGs alone, with a comma between; a beginning is enough: api, node")
 	flags.StringVar(&o.focus, "focus", "", "those alone whose name matches this regular expression")
 	flags.IntVar(&o.procs, "procs", 4, "how many tests run at once; [Serial] ones always run alone")
@@ -179,15 +180,9 @@ func conformance(ctx context.Context, o options, out io.Writer, tell *os.File) (
 
 	var ended error
 	if !o.report {
-		r, err := prepare(ctx, o, s, subject, known, chosen, tell)
-		if err != nil {
-			return false, err
-		}
-		if ended = r.examine(ctx); ctx.Err() != nil {
-			ended = nil // the caller sees to that
-		}
-		if err := r.end(); err != nil {
-			ended = errors.Join(ended, err)
+		var unable error
+		if ended, unable = examine(ctx, o, s, subject, known, chosen, tell); unable != nil {
+			return false, errors.Join(ended, unable)
 		}
 	}
 	shown, err := filepath.Rel(root, known.dir)
@@ -220,42 +215,28 @@ func openResults(o options, dir, name string, tell io.Writer) (*store, error) {
 	return known, nil
 }
 
-// prepare finds out which of the chosen tests are to run, and starts what they run on.
-func prepare(ctx context.Context, o options, s *suite, subject *subject, known *store, chosen []test, tell *os.File) (*runner, error) {
-	alone, err := s.set("no-node")
-	if err != nil {
-		return nil, err
-	}
-	r := &runner{store: known, procs: o.procs, end: func() error { return nil }}
-	needNode := 0
+// examine runs those of the chosen tests that are to run. unable is why there is nothing to run them on; ended why the run ended before its end, unless ctx did.
+func examine(ctx context.Context, o options, s *suite, subject *subject, known *store, chosen []test, tell *os.File) (ended, unable error) {
+	var due []test
 	for _, t := range chosen {
 		if was := known.get(t).Outcome; was == notRun || o.fresh || o.retry && was != passed {
-			r.tests = append(r.tests, t)
-			if !slices.Contains(alone, t) {
-				needNode++
-			}
+			due = append(due, t)
 		}
 	}
 	fmt.Fprintf(tell, "Suite %s, Hivemind %s: %d tests (%s), of which %d are to run, %d at once\n",
-		s.version, subject.version, len(chosen), o.choice, len(r.tests), o.procs)
-	if len(r.tests) == 0 {
-		return r, nil
-	}
-	e, err := subject.start(ctx, needNode, tell)
+		s.version, subject.version, len(chosen), o.choice, len(due), o.procs)
+	batches, err := s.batches(due, o.kubeconfig != "")
 	if err != nil {
 		return nil, err
 	}
-	r.worker, r.end, r.progress = &worker{suite: s, cluster: e, dir: known.dir, limit: o.timeout}, e.end, newProgress(tell, len(r.tests))
-	if o.timeout == 0 {
-		// The longest of those without a node takes 250 seconds on stock Kubernetes.
-		if r.worker.limit = 6 * time.Minute; needNode > 0 {
-			r.worker.limit = 10 * time.Minute
+	x := &examination{options: o, suite: s, subject: subject, store: known, progress: newProgress(tell, len(due)), tell: tell}
+	defer x.progress.finish()
+	for _, b := range batches {
+		if ended, unable = x.batch(ctx, b); ended != nil || unable != nil || ctx.Err() != nil {
+			break
 		}
 	}
-	if o.kubeconfig != "" {
-		r.worker.cleaning = 2 * grace
-	}
-	return r, nil
+	return ended, unable
 }
 
 // lock keeps a second run out of a directory.

@@ -32,7 +32,9 @@ type judged struct {
 	Seconds  float64    `json:"seconds,omitempty"`
 	Finished *time.Time `json:"finished,omitempty"`
 	Version  string     `json:"version,omitempty"`
-	Log      string     `json:"log,omitempty"`
+	// Simulated says that it ran on simulated nodes.
+	Simulated bool   `json:"simulated,omitempty"`
+	Log       string `json:"log,omitempty"`
 }
 
 // newReport tells what is known of tests. Logs are named below dir.
@@ -40,7 +42,7 @@ func newReport(suite string, tests []test, known *store, dir string) report {
 	r := report{Suite: suite}
 	for _, t := range tests {
 		res := known.get(t)
-		j := judged{test: t, Outcome: res.Outcome, Why: res.Why, Seconds: res.Seconds, Version: res.Version}
+		j := judged{test: t, Outcome: res.Outcome, Why: res.Why, Seconds: res.Seconds, Version: res.Version, Simulated: res.Simulated}
 		if res.Outcome != notRun {
 			j.Finished, j.Log = &res.Finished, filepath.Join(dir, res.Log)
 			if !slices.Contains(r.Versions, res.Version) {
@@ -101,6 +103,17 @@ func (r report) rows() [][]string {
 	return rows
 }
 
+// simulated counts the tests that ran on simulated nodes.
+func (r report) simulated() int {
+	n := 0
+	for _, j := range r.Tests {
+		if j.Simulated {
+			n++
+		}
+	}
+	return n
+}
+
 // allPassed tells whether every test passed.
 func (r report) allPassed() bool {
 	return !slices.ContainsFunc(r.Tests, func(j judged) bool { return j.Outcome != passed })
@@ -128,9 +141,13 @@ func (r report) write(w io.Writer, format string) error {
 		return nil
 	case "wide":
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "OUTCOME\tSECONDS\tNAME\tWHY")
+		fmt.Fprintln(table, "OUTCOME\tSECONDS\tNODES\tNAME\tWHY")
 		for _, j := range r.Tests {
-			fmt.Fprintf(table, "%s\t%.1f\t%s\t%s\n", j.Outcome, j.Seconds, j.Name, j.Why)
+			nodes := ""
+			if j.Simulated {
+				nodes = "simulated"
+			}
+			fmt.Fprintf(table, "%s\t%.1f\t%s\t%s\t%s\n", j.Outcome, j.Seconds, nodes, j.Name, j.Why)
 		}
 		return table.Flush()
 	}
@@ -145,6 +162,9 @@ func (r report) table(w io.Writer) error {
 	}
 	if err := table.Flush(); err != nil {
 		return err
+	}
+	if n := r.simulated(); n > 0 {
+		fmt.Fprintf(w, "\n%d on simulated nodes, without containers.\n", n)
 	}
 	for _, j := range r.Tests {
 		if j.Outcome != passed && j.Outcome != notRun {
@@ -175,42 +195,55 @@ func (r report) markdown() string {
 	if !r.Date.IsZero() {
 		fmt.Fprintf(b, "- Last result: %s\n", r.Date.Format(time.DateOnly))
 	}
-	fmt.Fprintf(b, "\n**%d of %d passed.** %d failed, %d did not end in time, %d skipped themselves, %d were not run.\n\n",
+	fmt.Fprintf(b, "\n**%d of %d passed.** %d failed, %d did not end in time, %d skipped themselves, %d were not run.",
 		counts[passed], len(r.Tests), counts[failed], counts[timedOut], counts[skipped], counts[notRun])
+	if n := r.simulated(); n > 0 {
+		fmt.Fprintf(b, " %d of them ran [on simulated nodes](#on-simulated-nodes).", n)
+	}
+	fmt.Fprint(b, "\n\n")
 	for i, row := range r.rows() {
 		fmt.Fprintf(b, "| %s |\n", strings.Join(row, " | "))
 		if i == 0 {
 			fmt.Fprintf(b, "|---%s|\n", strings.Repeat("|--:", len(row)-1))
 		}
 	}
-	r.list(b, "What did not pass", true, failed, timedOut)
-	r.list(b, "What skipped itself", true, skipped)
-	r.list(b, "What was not run", false, notRun)
+	r.list(b, "On simulated nodes", onSimulated, func(j judged) bool { return j.Simulated })
+	r.list(b, "What did not pass", "", func(j judged) bool { return j.Outcome == failed || j.Outcome == timedOut })
+	r.list(b, "What skipped itself", "", func(j judged) bool { return j.Outcome == skipped })
+	r.list(b, "What was not run", "", func(j judged) bool { return j.Outcome == notRun })
 	fmt.Fprint(b, howTo)
 	return b.String()
 }
+
+const onSimulated = `A machine is one node. Tests that want two ran on [simulated nodes](simulated.md): with the API server, controllers and scheduler of every cluster, and node
+agents that run no containers.
+`
 
 const howTo = `
 ## To repeat it
 
     make conformance                    # all of it, with real containers; root
     make conformance SET=no-node        # what needs no node: under 20 minutes
+    make conformance SET=two-nodes      # what wants two nodes, which are simulated: seconds
     make conformance SIG=api FOCUS=Quota
 
 It can be stopped at any moment; the same command goes on where it was. Each test's output is under build/conformance/.
 `
 
-// list writes tests of some outcomes under a heading, by SIG; nothing where there are none.
-func (r report) list(b *strings.Builder, heading string, why bool, of ...outcome) {
+// list writes the tests of a kind under a heading and what there is to say of all, by SIG; nothing where there are none.
+func (r report) list(b *strings.Builder, heading, intro string, of func(judged) bool) {
 	begun := false
 	for _, sig := range r.sigs() {
 		first := true
 		for _, j := range r.Tests {
-			if j.SIG != sig || !slices.Contains(of, j.Outcome) {
+			if j.SIG != sig || !of(j) {
 				continue
 			}
 			if !begun {
 				fmt.Fprintf(b, "\n## %s\n", heading)
+				if intro != "" {
+					fmt.Fprint(b, "\n"+intro)
+				}
 				begun = true
 			}
 			if first {
@@ -218,7 +251,7 @@ func (r report) list(b *strings.Builder, heading string, why bool, of ...outcome
 				first = false
 			}
 			fmt.Fprintf(b, "- %s\n", code(shortName(j.Name)))
-			if why {
+			if j.Why != "" {
 				fmt.Fprintf(b, "  %s\n", code(j.Why))
 			}
 		}

@@ -20,7 +20,7 @@ func someReport(t *testing.T) report {
 	s, known := someSuite(t), open(t, t.TempDir())
 	day := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	add(t, known,
-		result{Test: s.tests[0].Name, Outcome: passed, Seconds: 1, Finished: day, Version: "b"},
+		result{Test: s.tests[0].Name, Outcome: passed, Seconds: 1, Finished: day, Version: "b", Simulated: true},
 		result{Test: s.tests[1].Name, Outcome: failed, Why: "a `quoted` thing", Finished: day.Add(-24 * time.Hour), Version: "a"},
 		result{Test: s.tests[2].Name, Outcome: timedOut, Why: "not done after 10m0s", Finished: day, Version: "b"},
 		result{Test: s.tests[3].Name, Outcome: skipped, Why: "needs 2 nodes", Finished: day, Version: "b"})
@@ -34,7 +34,7 @@ const somePage = "# Conformance\n\n" +
 	"- Suite: k8s.io/kubernetes v1.0.0, 5 tests\n" +
 	"- Hivemind: a, b\n" +
 	"- Last result: 2026-03-04\n\n" +
-	"**1 of 5 passed.** 1 failed, 1 did not end in time, 1 skipped themselves, 1 were not run.\n\n" +
+	"**1 of 5 passed.** 1 failed, 1 did not end in time, 1 skipped themselves, 1 were not run. 1 of them ran [on simulated nodes](#on-simulated-nodes).\n\n" +
 	"| SIG | passed | failed | timed out | skipped | not run | total |\n" +
 	"|---|--:|--:|--:|--:|--:|--:|\n" +
 	"| api-machinery | 0 | 1 | 0 | 0 | 0 | 1 |\n" +
@@ -43,6 +43,9 @@ const somePage = "# Conformance\n\n" +
 	"| scheduling | 0 | 0 | 0 | 1 | 0 | 1 |\n" +
 	"| storage | 0 | 0 | 0 | 0 | 1 | 1 |\n" +
 	"| all | 1 | 1 | 1 | 1 | 1 | 5 |\n\n" +
+	"## On simulated nodes\n\n" + onSimulated +
+	"\n### node\n\n" +
+	"- `Pods should run [NodeConformance]`\n\n" +
 	"## What did not pass\n\n" +
 	"### api-machinery\n\n" +
 	"- `Namespaces [Serial] should be patched`\n" +
@@ -99,8 +102,8 @@ func TestFormats(t *testing.T) {
 		t.Errorf("%d names of %d tests", got, want)
 	}
 	for format, want := range map[string][]string{
-		"wide":  {"OUTCOME", "timed out", "not run", "needs 2 nodes"},
-		"table": {"SIG  passed", "all       1", "failed: [sig-api-machinery] Namespaces [Serial] should be patched [Conformance]\n  a `quoted` thing\n"},
+		"wide":  {"OUTCOME", "timed out", "not run", "needs 2 nodes", "NODES", "simulated"},
+		"table": {"SIG  passed", "all       1", "\n1 on simulated nodes, without containers.\n", "failed: [sig-api-machinery] Namespaces [Serial] should be patched [Conformance]\n  a `quoted` thing\n"},
 	} {
 		for _, part := range want {
 			if text := print(format); !strings.Contains(text, part) {

@@ -34,8 +34,10 @@ type result struct {
 	Why      string    `json:"why,omitempty"` // one line; "" where it passed
 	Seconds  float64   `json:"seconds"`
 	Finished time.Time `json:"finished"`
-	Version  string    `json:"version"`       // of what was examined
-	Log      string    `json:"log,omitempty"` // of the test, relative to the directory of the results
+	Version  string    `json:"version"` // of what was examined
+	// Simulated says that no containers ran: the nodes were simulated.
+	Simulated bool   `json:"simulated,omitempty"`
+	Log       string `json:"log,omitempty"` // of the test, relative to the directory of the results
 }
 
 // store keeps results in a directory: results.jsonl, to which a line is added (and synced) with every test that ends, and logs/. It can be stopped at any

@@ -16,16 +16,11 @@ type runner struct {
 	store    *store
 	procs    int
 	progress *progress
-	end      func() error // removes what the tests run on
 }
 
 // examine runs the tests: those that bear company first, procs at once, then those that do not ([Serial]), one by one. It ends early, with an error, when ctx ends or
 // the server is gone; what was not done by then has no result.
 func (r *runner) examine(ctx context.Context) error {
-	if len(r.tests) == 0 {
-		return nil
-	}
-	defer r.progress.finish()
 	var together, alone []test
 	for _, t := range r.tests {
 		if t.has("Serial") || t.has("Disruptive") {

@@ -33,7 +33,7 @@ func (w *worker) examine(ctx context.Context, t test) (result, error) {
 		return result{}, err
 	}
 	defer os.RemoveAll(temp)
-	r := result{Test: t.Name, Version: w.cluster.version, Log: filepath.Join("logs", fileName(t.Name))}
+	r := result{Test: t.Name, Version: w.cluster.version, Simulated: w.cluster.simulated, Log: filepath.Join("logs", fileName(t.Name))}
 	log, err := os.Create(filepath.Join(w.dir, r.Log))
 	if err != nil {
 		return result{}, err

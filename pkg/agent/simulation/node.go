@@ -93,6 +93,7 @@ func (s *Nodes) newNode(i int) (*simulatedNode, error) {
 		Allocatable: func() v1.ResourceList { return n.allocatable() }}
 	n.runtime = simulated.New(simulated.Options{
 		AwaitPodCIDR: true, PullDelay: config.Delay(c.Simulated.PullDelay), StartDelay: config.Delay(c.Simulated.StartDelay),
+		Registries: c.Simulated.Registries,
 		Refused: func(pod *v1.Pod, err error) {
 			recorder.Event(pod, v1.EventTypeWarning, "InvalidAnnotation", err.Error()+"; what was said before stays in force")
 		},

@@ -44,7 +44,7 @@ type inputs struct {
 
 // code is what makes layers, beside the package rootfs.
 //
-//go:embed *.go
+//go:embed *.go sh/*.go
 var code embed.FS
 
 // layer makes l, or finds it. Its key is a digest of its inputs and of the code here, so that a change of either makes it anew; what was made

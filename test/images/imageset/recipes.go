@@ -38,23 +38,42 @@ func skeleton() rootfs.Tree {
 	}
 }
 
-// busybox is laid out as the image of that name: commands are in /bin, and hard links. But its shell is Bash: Debian's BusyBox keeps variables
-// such as data-1, whose names are no shell's, from the programs it starts, and tests look for them there.
+// busybox is laid out as the image of that name: commands are in /bin, and hard links, but for the shell: see Command sh.
 func busybox() layer {
 	return layer{name: "busybox", packages: []string{"busybox-static", "bash-static"}, fill: func(ctx context.Context, in *inputs) (rootfs.Tree, error) {
 		tree, err := in.packages.BusyBox(ctx, "bin/")
 		if err != nil {
 			return nil, err
 		}
-		shell, ok := in.packages["bin/bash-static"]
+		bash, ok := in.packages["bin/bash-static"]
 		if !ok {
 			return nil, fmt.Errorf("the package bash-static has no bin/bash-static")
 		}
+		shell, err := compile(ctx, in.root, "./test/images/imageset/sh")
+		if err != nil {
+			return nil, err
+		}
 		tree.Add(skeleton(), rootfs.Tree{
-			"bin/sh": shell, "usr/sbin": rootfs.Directory(0o755), "var/spool/mail": rootfs.Directory(0o755), "var/www": rootfs.Directory(0o755),
+			"bin/sh": rootfs.File(0o755, shell), "usr/libexec": rootfs.Directory(0o755), "usr/libexec/bash": bash, "usr/sbin": rootfs.Directory(0o755), "var/spool/mail": rootfs.Directory(0o755), "var/www": rootfs.Directory(0o755),
 		})
 		return tree, nil
 	}}
+}
+
+// compile builds a static program of the project.
+func compile(ctx context.Context, root, pkg string) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "program-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "program")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", file, pkg)
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("compile %s: %w\n%s", pkg, err, out)
+	}
+	return os.ReadFile(file)
 }
 
 // small is the base of images that need a shell and no libraries.
