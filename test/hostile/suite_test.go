@@ -60,6 +60,7 @@ func TestHostile(t *testing.T) {
 		{"hostile servers of APIs", apiServices},
 		{"many definitions", definitions},
 		{"definitions with rules", rules},
+		{"large objects", large},
 	} {
 		s.step(t, step.name, step.run)
 	}

@@ -125,6 +125,10 @@ func (s *Server) handlerOf(d *one) (handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return apiextensions.NewCustomResourceDefinitionHandler(nil, nil, d, http.NotFoundHandler(), s.RESTOptions, s.Admission, nil, s.Services, s.Authentication,
+	objects := s.RESTOptions
+	if c := d.served.Spec.Conversion; c != nil && c.Strategy == apiextensionsv1.WebhookConverter {
+		objects = converting{objects}
+	}
+	return apiextensions.NewCustomResourceDefinitionHandler(nil, nil, d, http.NotFoundHandler(), objects, s.Admission, nil, s.Services, s.Authentication,
 		1, s.Authorizer, s.RequestTimeout, s.MinRequestTimeout, models, s.MaxRequestBodyBytes)
 }
