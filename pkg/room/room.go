@@ -68,6 +68,7 @@ type Account struct {
 	alone      bool
 	refused    int64 // what Has has said no to
 	closed     bool
+	err        error // of a wait that was too long
 }
 
 type accountKey struct{}
@@ -160,7 +161,7 @@ func (a *Account) take(work int64) error {
 		budget, part = a.room.alone, 1
 	}
 	a.mu.Unlock()
-	if err := acquire(a.ctx, budget, part); err != nil {
+	if err := a.acquire(budget, part); err != nil {
 		return err
 	}
 	a.mu.Lock()
@@ -176,14 +177,24 @@ func (a *Account) take(work int64) error {
 	return nil
 }
 
-func acquire(ctx context.Context, budget *semaphore.Weighted, part int64) error {
+func (a *Account) acquire(budget *semaphore.Weighted, part int64) error {
 	if budget.TryAcquire(part) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(a.ctx, patience)
 	defer cancel()
-	if budget.Acquire(ctx, part) != nil {
-		return apierrors.NewTooManyRequests("Too many requests, please try again later.", 1)
+	if budget.Acquire(ctx, part) == nil {
+		return nil
 	}
-	return nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.err = apierrors.NewTooManyRequests("Too many requests, please try again later.", 1)
+	return a.err
+}
+
+// Err is what the client is to be told where the request has waited too long for room, whatever others have made of it.
+func (a *Account) Err() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
 }

@@ -137,7 +137,7 @@ func (r *reader) begin() error {
 		return nil
 	}
 	want = min(want, textBudget)
-	if err := acquire(r.account.ctx, r.account.room.texts, want); err != nil {
+	if err := r.account.acquire(r.account.room.texts, want); err != nil {
 		return err
 	}
 	r.held = want

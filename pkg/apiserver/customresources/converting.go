@@ -38,30 +38,35 @@ func (c converting) GetRESTOptions(resource schema.GroupResource, example runtim
 // converted is a store whose calls convert objects.
 type converted struct{ storage.Interface }
 
-// working has the webhook's transport know that this goroutine works on the request of ctx, until end.
-func working(ctx context.Context) (end func()) {
-	if a := room.AccountOf(ctx); a != nil {
-		a.Converts()
+// convert does what converts objects, on this goroutine, of which the webhook's transport then knows that it works on the request of ctx. Where that has waited too
+// long for room for what the webhook says, the client is told so, and not that the webhook fails.
+func convert(ctx context.Context, do func() error) error {
+	a := room.AccountOf(ctx)
+	if a == nil {
+		return do()
 	}
-	return room.Working(ctx)
+	a.Converts()
+	defer room.Working(ctx)()
+	err := do()
+	if busy := a.Err(); err != nil && busy != nil {
+		return busy
+	}
+	return err
 }
 
 // Get implements storage.Interface.
 func (s converted) Get(ctx context.Context, key string, opts storage.GetOptions, out runtime.Object) error {
-	defer working(ctx)()
-	return s.Interface.Get(ctx, key, opts, out)
+	return convert(ctx, func() error { return s.Interface.Get(ctx, key, opts, out) })
 }
 
 // GetList implements storage.Interface.
 func (s converted) GetList(ctx context.Context, key string, opts storage.ListOptions, out runtime.Object) error {
-	defer working(ctx)()
-	return s.Interface.GetList(ctx, key, opts, out)
+	return convert(ctx, func() error { return s.Interface.GetList(ctx, key, opts, out) })
 }
 
 // Create implements storage.Interface.
 func (s converted) Create(ctx context.Context, key string, object, out runtime.Object, ttl uint64) error {
-	defer working(ctx)()
-	return s.Interface.Create(ctx, key, object, out, ttl)
+	return convert(ctx, func() error { return s.Interface.Create(ctx, key, object, out, ttl) })
 }
 
 // GuaranteedUpdate implements storage.Interface.
@@ -69,8 +74,9 @@ func (s converted) GuaranteedUpdate(
 	ctx context.Context, key string, destination runtime.Object, ignoreNotFound bool, preconditions *storage.Preconditions, tryUpdate storage.UpdateFunc,
 	cachedExistingObject runtime.Object,
 ) error {
-	defer working(ctx)()
-	return s.Interface.GuaranteedUpdate(ctx, key, destination, ignoreNotFound, preconditions, tryUpdate, cachedExistingObject)
+	return convert(ctx, func() error {
+		return s.Interface.GuaranteedUpdate(ctx, key, destination, ignoreNotFound, preconditions, tryUpdate, cachedExistingObject)
+	})
 }
 
 // Delete implements storage.Interface.
@@ -78,6 +84,5 @@ func (s converted) Delete(
 	ctx context.Context, key string, out runtime.Object, preconditions *storage.Preconditions, validate storage.ValidateObjectFunc, cached runtime.Object,
 	opts storage.DeleteOptions,
 ) error {
-	defer working(ctx)()
-	return s.Interface.Delete(ctx, key, out, preconditions, validate, cached, opts)
+	return convert(ctx, func() error { return s.Interface.Delete(ctx, key, out, preconditions, validate, cached, opts) })
 }
