@@ -66,18 +66,26 @@ type handler interface {
 func New(c Config) (*Server, error) {
 	s := &Server{Config: c}
 	s.keeper = newKeeper(c.Definitions.Lister(), s.handlerOf)
-	_, err := c.Definitions.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
-		if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-			object = gone.Obj
-		}
-		if d, ok := object.(*apiextensionsv1.CustomResourceDefinition); ok {
-			s.keeper.forget(d.UID)
-		}
-	}})
+	_, err := c.Definitions.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: s.changed, DeleteFunc: s.gone})
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+func (s *Server) changed(_, now any) {
+	if d, ok := now.(*apiextensionsv1.CustomResourceDefinition); ok && d.DeletionTimestamp != nil {
+		s.keeper.ending(d.UID)
+	}
+}
+
+func (s *Server) gone(object any) {
+	if last, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = last.Obj
+	}
+	if d, ok := object.(*apiextensionsv1.CustomResourceDefinition); ok {
+		s.keeper.forget(d.UID)
+	}
 }
 
 // Stop lets go of all handlers. A request that still comes is answered.
