@@ -12,7 +12,7 @@
 //   - work, for what it becomes,
 //   - alone, for a request that has room and turns out to need more.
 //
-// Cost: an account is one allocation a request; text longer than freeText is looked at once, a nanosecond a byte.
+// Cost: an account is one allocation a request; text longer than FreeText is looked at once, a nanosecond a byte.
 package room
 
 import (
@@ -24,13 +24,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// What is shared, in bytes.
+// FreeText is how many bytes an object may have that nobody needs to ask for.
+const FreeText = 4 << 10
+
+// What is shared, in bytes, and what a request has of it without waiting.
 const (
 	textBudget = 32 << 20
 	workBudget = 96 << 20
-	// freeText and freeWork are what a request has without asking.
-	freeText = 4 << 10
-	freeWork = 256 << 10
+	freeWork   = 256 << 10
 )
 
 // patience is how long a request waits before its client is told to come back, as in kube-apiserver a quarter of the time that a request has.

@@ -26,7 +26,7 @@ var protobufPrefix = []byte("k8s\x00")
 
 // CostOf estimates what data, as it is stored, takes as an object and as an answer.
 func CostOf(data []byte) int64 {
-	if len(data) <= freeText {
+	if len(data) <= FreeText {
 		return 0
 	}
 	s := scan{syntax: JSON}
@@ -94,7 +94,7 @@ func (s *scan) cost() int64 {
 // Text returns text, for whom it is read, of that length or -1. Where there is much of it reading waits for room, first to begin and, at its end, for what it
 // will be as an object.
 func (a *Account) Text(text io.ReadCloser, syntax Syntax, length int64) io.ReadCloser {
-	if length >= 0 && length <= freeText {
+	if length >= 0 && length <= FreeText {
 		return text
 	}
 	return &reader{ReadCloser: text, account: a, scan: scan{syntax: syntax}, length: length}

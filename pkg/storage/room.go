@@ -24,13 +24,11 @@ type measuring struct{ value.Transformer }
 // TransformFromStorage implements value.Transformer.
 func (m measuring) TransformFromStorage(ctx context.Context, data []byte, of value.Context) ([]byte, bool, error) {
 	out, stale, err := m.Transformer.TransformFromStorage(ctx, data, of)
-	if err != nil {
+	if err != nil || len(out) <= room.FreeText {
 		return out, stale, err
 	}
-	if cost := room.CostOf(out); cost > 0 {
-		if a := room.AccountOf(ctx); a != nil && !a.Has(cost) {
-			return nil, false, errNoRoom
-		}
+	if a := room.AccountOf(ctx); a != nil && !a.Has(room.CostOf(out)) {
+		return nil, false, errNoRoom
 	}
 	return out, stale, nil
 }

@@ -28,7 +28,7 @@ const (
 // policies are expressions that cost far more than they may, and many that cost all they may, in each place where admission has expressions. Writes are refused for
 // them, and those of others go on beside it.
 func policies(t *testing.T, s *suite) {
-	n, clients := 1, 2
+	n, clients := 1, 1
 	if *full {
 		n, clients = 4, 16
 	}

@@ -25,7 +25,7 @@ import (
 // large has many clients at once read and write objects that are as large as they may be: as text, and as lists of small things, which are
 // forty times as large in memory.
 func large(t *testing.T, s *suite) {
-	n := 24
+	n := 12
 	if *full {
 		n = 200
 	}
@@ -94,7 +94,7 @@ func large(t *testing.T, s *suite) {
 			case strings.HasPrefix(tt.name, "store"):
 				times = 3 // the file of the storage grows
 			case strings.HasSuffix(tt.name, " tree"):
-				times = n / 8 // one takes a second or two
+				times = max(2, n/8) // one takes a second or two
 			}
 			each(t, times, n, func(ctx context.Context, i int) error {
 				name := fmt.Sprintf("large-%d", i)
