@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
+	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericfeatures "k8s.io/apiserver/pkg/features"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
@@ -66,7 +67,11 @@ func unprotected(handler http.Handler, _ *genericapiserver.Config) http.Handler 
 // withDeepStack spares requests a stack that grows step by step.
 func withDeepStack(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		registry.GrowStack()
+		if info, ok := apirequest.RequestInfoFrom(r.Context()); ok {
+			registry.GrowStackFor(info.Verb, info.Resource)
+		} else {
+			registry.GrowStack()
+		}
 		handler.ServeHTTP(w, r)
 	})
 }

@@ -197,7 +197,7 @@ func (s *statusREST) Get(ctx context.Context, name string, options *metav1.GetOp
 
 func (s *statusREST) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, createValidation rest.ValidateObjectFunc,
 	updateValidation rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
-	GrowStack()
+	GrowStackFor("update", s.store.DefaultQualifiedResource.Resource)
 	// A status is of something that is there: never create, whatever the kind allows for PUT.
 	return s.store.Update(ctx, name, info, createValidation, updateValidation, false, options)
 }

@@ -138,7 +138,7 @@ func TestPrintData(t *testing.T) {
 func TestRowsHaveValues(t *testing.T) {
 	o := options{Sizes: load.DefaultSizes()}
 	m := &sample{values: map[string]float64{"start": 1, "start account": 1, "idle rss": 1, "idle cpu": 1, "full rss": 1, "end rss": 1, "restart": 1, "watcher rss": 1, "others": 1}}
-	for _, name := range []string{load.CreateConfigMaps, load.CreatePods, load.GetPods, load.ListPods, load.ListPodsJSON, load.PatchPods, load.WatchEach,
+	for _, name := range []string{load.CreateConfigMaps, load.CreatePods, load.GetPods, load.ReceivePods, load.ListPods, load.ListPodsJSON, load.PatchPods, load.WatchEach,
 		load.DeletePods, load.Deployment(100), load.Deployment(500)} {
 		m.add(load.Result{Name: name})
 	}

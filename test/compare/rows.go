@@ -72,12 +72,13 @@ func rows(o options) []row {
 			row{key: name + " p99", title: name + ", p99", unit: "ms"},
 			row{key: name + " cpu", title: name + ", CPU each", unit: "ms", full: atMost(0.5)})
 	}
-	for _, form := range []struct{ name, suffix string }{{load.ListPods, ""}, {load.ListPodsJSON, " as JSON"}} {
-		title := fmt.Sprintf("list %d Pods%s", o.Pods, form.suffix)
-		list = append(list,
-			row{key: form.name + " p50", title: title + ", p50", unit: "ms", full: atMost(0.5)},
-			row{key: form.name + " cpu", title: title + ", CPU each", unit: "ms"})
-	}
+	pods := fmt.Sprintf("list %d Pods", o.Pods)
+	list = append(list,
+		row{key: load.ReceivePods + " p50", title: pods + ", to the last byte, p50", unit: "ms", full: atMost(0.5)},
+		row{key: load.ListPods + " p50", title: pods + ", to all decoded, p50", unit: "ms", full: atMost(0.5)},
+		row{key: load.ListPods + " cpu", title: pods + ", CPU each", unit: "ms"},
+		row{key: load.ListPodsJSON + " p50", title: pods + " as JSON, p50", unit: "ms", full: atMost(0.5)},
+		row{key: load.ListPodsJSON + " cpu", title: pods + " as JSON, CPU each", unit: "ms"})
 	watch := fmt.Sprintf("watch, create to seen by %d", o.Watchers)
 	list = append(list,
 		row{key: load.WatchEach + " p50", title: watch + ", p50", unit: "ms"},

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -230,5 +232,34 @@ func TestFollow(t *testing.T) {
 				t.Errorf("follow saw %d (%v), want %d (%s)", len(times), err, test.seen, test.want)
 			}
 		})
+	}
+}
+
+// TestBody: the end of an answer is when its last byte has come, not its first one.
+func TestBody(t *testing.T) {
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte("first"))
+		w.(http.Flusher).Flush()
+		<-release
+		w.Write([]byte(" last"))
+	}))
+	defer server.Close()
+	b := &body{}
+	response, err := (&http.Client{Transport: b.watch(http.DefaultTransport)}).Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if _, err := io.ReadFull(response.Body, make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now()
+	close(release)
+	if rest, err := io.ReadAll(response.Body); err != nil || string(rest) != " last" {
+		t.Fatalf("the rest of the body is %q (%v)", rest, err)
+	}
+	if end := b.end(); end.Before(before) || end.After(time.Now()) {
+		t.Errorf("the last byte came at %v, want %v or later, and not in the future", end, before)
 	}
 }

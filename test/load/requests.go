@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 )
 
@@ -105,20 +106,38 @@ func (l *Load) getPods(ctx context.Context) ([]Result, error) {
 }
 
 func (l *Load) listPods(ctx context.Context) ([]Result, error) {
-	return l.list(ctx, ListPods, l.clients[0])
-}
-
-func (l *Load) listPodsJSON(ctx context.Context) ([]Result, error) {
-	client, err := newClient(l.o.Config, true)
+	client, body, err := l.listClient(l.o.JSON)
 	if err != nil {
 		return nil, err
 	}
-	return l.list(ctx, ListPodsJSON, client)
+	return l.list(ctx, ListPods, client, body)
 }
 
-// list gets all Pods in one answer, one list after the other. An answer that lacks some is a failed one.
-func (l *Load) list(ctx context.Context, name string, client kubernetes.Interface) ([]Result, error) {
-	return l.measured(name, func() (series, error) {
+func (l *Load) listPodsJSON(ctx context.Context) ([]Result, error) {
+	client, _, err := l.listClient(true)
+	if err != nil {
+		return nil, err
+	}
+	return l.list(ctx, ListPodsJSON, client, nil)
+}
+
+// listClient is a client that tells when the body of its last answer had come.
+func (l *Load) listClient(json bool) (kubernetes.Interface, *body, error) {
+	if l.o.Config == nil {
+		return l.clients[0], nil, nil // one without a connection
+	}
+	b := &body{}
+	config := rest.CopyConfig(l.o.Config)
+	config.Wrap(b.watch)
+	client, err := newClient(config, json)
+	return client, b, err
+}
+
+// list gets all Pods in one answer, one list after the other. An answer that lacks some is a failed one. Until a client has decoded a list takes as long
+// again as until it has it, so what body tells is a result of its own.
+func (l *Load) list(ctx context.Context, name string, client kubernetes.Interface, body *body) ([]Result, error) {
+	var came series
+	results, err := l.measured(name, func() (series, error) {
 		var s series
 		begin := time.Now()
 		for range l.o.Lists {
@@ -132,10 +151,18 @@ func (l *Load) list(ctx context.Context, name string, client kubernetes.Interfac
 				continue
 			}
 			s.took = append(s.took, time.Since(start))
+			if body != nil {
+				came.took = append(came.took, body.end().Sub(start))
+			}
 		}
 		s.total = time.Since(begin)
 		return s, nil
 	})
+	if err != nil || body == nil {
+		return results, err
+	}
+	received, err := came.result(ReceivePods)
+	return append(results, received), err
 }
 
 func (l *Load) patchPods(ctx context.Context) ([]Result, error) {

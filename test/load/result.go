@@ -16,6 +16,7 @@ const (
 	CreatePods       = "create Pods"
 	GetPods          = "get Pods"
 	ListPods         = "list Pods"
+	ReceivePods      = "list Pods, received" // until the last byte of ListPods has come; its CPU is that of ListPods
 	ListPodsJSON     = "list Pods, JSON"
 	PatchPods        = "patch Pod status"
 	WatchEach        = "watch, seen by each"     // from the create request until a watcher has the event
