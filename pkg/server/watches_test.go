@@ -21,7 +21,7 @@ func TestToldWatchesAreSmall(t *testing.T) {
 	const (
 		n    = 200
 		size = 512 << 10
-		most = 128 << 10 // bytes a watch; about 50 are usual
+		most = 256 << 10 // bytes a watch; about 50 KB are usual
 	)
 	c := newCluster(t)
 	client, err := rest.HTTPClientFor(c.config)
