@@ -69,7 +69,7 @@ func (s *suite) endless(t *testing.T, client apiextensions.Interface, objects dy
 	one := custom(d, map[string]any{"text1": fmt.Sprintf("v%d", n/fields+1)})
 	one.SetName("two")
 	_, err := objects.Resource(resourceOf(d)).Namespace("default").Create(t.Context(), one, metav1.CreateOptions{})
-	want := fmt.Sprintf(`%s.%s "two" is invalid: spec.text1: Invalid value: failed rule: self != 'v%d'`, d.Spec.Names.Kind, d.Spec.Group, n/fields+1)
+	want := fmt.Sprintf(`%[1]s.%[2]s "two" is invalid: spec.text1: Invalid value: "v%[3]d": failed rule: self != 'v%[3]d'`, d.Spec.Names.Kind, d.Spec.Group, n/fields+1)
 	if err := says(err, want); err != nil {
 		t.Error(err)
 	}
