@@ -51,7 +51,7 @@ func (s *suite) endless(t *testing.T, client apiextensions.Interface, objects dy
 	const fields = 10
 	n := 1000
 	if *full {
-		n = 10_000
+		n = 5_000
 	}
 	d := definition(1001, 0)
 	d.Spec.Versions = d.Spec.Versions[:1]
