@@ -44,6 +44,7 @@ import (
 	"github.com/hivemind-project/hivemind/pkg/apiserver/openapi"
 	"github.com/hivemind-project/hivemind/pkg/audit"
 	"github.com/hivemind-project/hivemind/pkg/registry"
+	"github.com/hivemind-project/hivemind/pkg/room"
 )
 
 // Config is what the server is made of.
@@ -127,7 +128,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	main.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return s.chain(newLists(c.FlowControl.Counts).limit(withLives(refuseMistakes(handler, c.Registry.Codecs))), config)
+		return s.chain(newLists(c.FlowControl.Counts).limit(withRoom(withLives(refuseMistakes(handler, c.Registry.Codecs)), room.New(), config.LongRunningFunc)), config)
 	}
 	// The informers are not handed on: readiness would depend on those that controllers start at any time later.
 	server, err := main.Complete(nil).New("hivemind-apiserver", next)

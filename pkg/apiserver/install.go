@@ -65,7 +65,7 @@ func negotiated(r *registry.Registry) runtime.NegotiatedSerializer {
 	if utilfeature.DefaultFeatureGate.Enabled(genericfeatures.CBORServingAndStorage) {
 		options = append(options, serializer.WithSerializer(cbor.NewSerializerInfo))
 	}
-	return patchedSerializer{serializer.NewCodecFactory(r.Scheme, options...)}
+	return lightWatches{patchedSerializer{serializer.NewCodecFactory(r.Scheme, options...)}}
 }
 
 // publishGroup adds the unaggregated discovery documents of a group, newest version first.

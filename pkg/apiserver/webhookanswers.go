@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sync/semaphore"
 	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/rest"
+
+	"github.com/hivemind-project/hivemind/pkg/room"
 )
 
 // The client of webhooks reads answers whole, whatever their size. How long they may be, in bytes:
@@ -22,7 +24,8 @@ const (
 	// question comes on top.
 	mostOfAnObject = 4 << 20
 	mostGrowth     = 8
-	// smallAnswer is what is read without waiting. Larger ones share answerBudget.
+	// smallAnswer is what is read without waiting. Larger ones share answerBudget while they are read, but for those to requests that have an account: they
+	// wait for room until their request ends (pkg/room).
 	smallAnswer  = 1 << 20
 	answerBudget = 32 << 20
 )
@@ -92,7 +95,16 @@ func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		answer.Body.Close()
 		return nil, errTooLong{most}
 	}
-	answer.Body = &boundedBody{ReadCloser: answer.Body, ctx: r.Context(), most: most, budget: t.bound.budget}
+	body := &boundedBody{ReadCloser: answer.Body, ctx: r.Context(), most: most, budget: t.bound.budget}
+	answer.Body = body
+	account := room.AccountOf(r.Context())
+	if account == nil {
+		account = room.AccountAtWork()
+	}
+	if account != nil {
+		body.accounted = true
+		answer.Body = account.Text(body, room.JSON, answer.ContentLength)
+	}
 	return answer, nil
 }
 
@@ -108,6 +120,8 @@ type boundedBody struct {
 	ctx    context.Context // of the question
 	most   int64
 	budget *semaphore.Weighted
+	// accounted is an answer that waits as all of its request's texts do.
+	accounted bool
 
 	read int64
 	held int64 // of budget
@@ -116,7 +130,7 @@ type boundedBody struct {
 
 // Read implements io.Reader.
 func (b *boundedBody) Read(data []byte) (int, error) {
-	if b.read > smallAnswer && b.held == 0 {
+	if b.read > smallAnswer && b.held == 0 && !b.accounted {
 		weight := min(b.most, answerBudget)
 		if err := b.budget.Acquire(b.ctx, weight); err != nil {
 			return 0, err

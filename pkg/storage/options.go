@@ -91,12 +91,12 @@ func (e *Etcd) decorate(
 		transformer = identity.NewEncryptCheckTransformer()
 	}
 	store, err := etcd3.New(e.Client, e.compactor, config.Codec, newFunc, newListFunc, config.Prefix, resourcePrefix, config.GroupResource,
-		transformer, config.LeaseManagerConfig, etcd3.NewDefaultDecoder(config.Codec, versioner), versioner)
+		measuring{transformer}, config.LeaseManagerConfig, etcd3.NewDefaultDecoder(config.Codec, versioner), versioner)
 	if err != nil {
 		return nil, nil, err
 	}
 	watched := &watching{
-		Interface: retrying{endings{store}}, hub: e.hub, prefix: config.Prefix, resourcePrefix: resourcePrefix, resource: config.GroupResource, newObject: newFunc,
+		Interface: retrying{roomy{endings{store}}}, hub: e.hub, prefix: config.Prefix, resourcePrefix: resourcePrefix, resource: config.GroupResource, newObject: newFunc,
 		codec: config.Codec, versioner: versioner, transformer: transformer,
 	}
 	return oneLife{watched}, sync.OnceFunc(store.Close), nil

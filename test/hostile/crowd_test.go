@@ -79,59 +79,68 @@ func idlers(t *testing.T, s *suite) {
 	}
 }
 
-// crowd opens watches, each on a connection of its own, as the agents and controllers of a large cluster have them. All of them must hear of what
-// happens then.
-func crowd(t *testing.T, s *suite) {
-	n := 500
-	if *full {
-		n = 2500
-	}
-	config, err := rest.TLSConfigFor(s.admin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	open, transports := make([]io.ReadCloser, n), make([]*http.Transport, n)
-	defer func() {
-		for _, transport := range transports {
-			transport.CloseIdleConnections()
+// crowd opens watches, some on each connection: one where they are those of the agents and controllers of a large cluster, and a hundred where they are a few
+// clients' that want to know everything. All of them must hear of what happens then.
+func crowd(few, many, onEach int) func(*testing.T, *suite) {
+	return func(t *testing.T, s *suite) {
+		n := few
+		if *full {
+			n = many
 		}
-	}()
-	each(t, n, 32, func(_ context.Context, i int) error {
-		transport := &http.Transport{TLSClientConfig: config.Clone(), ForceAttemptHTTP2: true}
-		transports[i] = transport
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.admin.Host+configMaps+"?watch=1&labelSelector=for=crowd", nil)
+		config, err := rest.TLSConfigFor(s.admin)
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
-		answer, err := transport.RoundTrip(request)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		open, transports := make([]io.ReadCloser, n), make([]*http.Transport, n/onEach)
+		for i := range transports {
+			transports[i] = &http.Transport{TLSClientConfig: config.Clone(), ForceAttemptHTTP2: true}
+			defer transports[i].CloseIdleConnections()
+		}
+		each(t, n, 32, func(_ context.Context, i int) error {
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.admin.Host+configMaps+"?watch=1&labelSelector=for=crowd", nil)
+			if err != nil {
+				return err
+			}
+			answer, err := transports[i/onEach].RoundTrip(request)
+			if err != nil {
+				return err
+			}
+			open[i] = answer.Body
+			if answer.StatusCode != http.StatusOK {
+				return fmt.Errorf("watch: %s", answer.Status)
+			}
+			return nil
+		})
+		memory, err := ReadMemory(s.pid)
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
-		open[i] = answer.Body
-		if answer.StatusCode != http.StatusOK {
-			return fmt.Errorf("watch: %s", answer.Status)
+		t.Logf("with %d watches on %d connections: %.0f MiB", n, len(transports), memory.Now)
+		maps := kubernetes.NewForConfigOrDie(s.admin).CoreV1().ConfigMaps("default")
+		told := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "told", Labels: map[string]string{"for": "crowd"}}}
+		if _, err := maps.Create(ctx, told, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	})
-	memory, err := ReadMemory(s.pid)
-	if err != nil {
-		t.Fatal(err)
+		each(t, n, 32, func(_ context.Context, i int) error {
+			event := struct{ Type string }{}
+			if err := json.NewDecoder(open[i]).Decode(&event); err != nil || event.Type != "ADDED" {
+				return fmt.Errorf("watch %d has %q: %w", i, event.Type, err)
+			}
+			return nil
+		})
+		if memory, err = ReadMemory(s.pid); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("when all have heard of something: %.0f MiB", memory.Now)
+		for _, body := range open {
+			body.Close()
+		}
+		if err := maps.Delete(ctx, told.Name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
 	}
-	t.Logf("with %d watches on connections of their own: %.0f MiB", n, memory.Now)
-	client := kubernetes.NewForConfigOrDie(s.admin)
-	told := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "told", Labels: map[string]string{"for": "crowd"}}}
-	if _, err := client.CoreV1().ConfigMaps("default").Create(ctx, told, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	each(t, n, 32, func(_ context.Context, i int) error {
-		event := struct{ Type string }{}
-		if err := json.NewDecoder(open[i]).Decode(&event); err != nil || event.Type != "ADDED" {
-			return fmt.Errorf("watch %d has %q: %w", i, event.Type, err)
-		}
-		return open[i].Close()
-	})
 }
 
 // listers list everything, all at once.

@@ -29,7 +29,7 @@ import (
 func definitions(t *testing.T, s *suite) {
 	n, fields := 25, 30
 	if *full {
-		n, fields = 200, 3
+		n, fields = 1000, 3
 	}
 	client, objects := apiextensions.NewForConfigOrDie(s.admin), dynamic.NewForConfigOrDie(s.admin)
 	readers := s.readDocuments(t)
@@ -42,7 +42,7 @@ func definitions(t *testing.T, s *suite) {
 	each(t, n, 8, func(ctx context.Context, i int) error {
 		return client.ApiextensionsV1().CustomResourceDefinitions().Delete(ctx, definition(i, 0).Name, metav1.DeleteOptions{})
 	})
-	err = wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 3*time.Minute, true, func(ctx context.Context) (bool, error) {
 		list, err := client.ApiextensionsV1().CustomResourceDefinitions().List(ctx, metav1.ListOptions{})
 		return err == nil && len(list.Items) == 0, err
 	})

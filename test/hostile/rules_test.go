@@ -40,9 +40,51 @@ func rules(t *testing.T, s *suite) {
 	}
 	t.Logf("with %d definitions: %.0f MiB", n, memory.Now)
 	costs(t, client, objects)
+	s.endless(t, client, objects)
 	each(t, n, 8, func(ctx context.Context, i int) error {
 		return client.ApiextensionsV1().CustomResourceDefinitions().Delete(ctx, ruled(i, 0).Name, metav1.DeleteOptions{})
 	})
+}
+
+// endless makes and deletes a definition that is nearly all rules, none of which is like another.
+func (s *suite) endless(t *testing.T, client apiextensions.Interface, objects dynamic.Interface) {
+	const fields = 10
+	n := 1000
+	if *full {
+		n = 5_000
+	}
+	d := definition(1001, 0)
+	d.Spec.Versions = d.Spec.Versions[:1]
+	spec := d.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
+	for f := range fields {
+		text := apiextensionsv1.JSONSchemaProps{Type: "string", MaxLength: ptr.To[int64](10)}
+		for i := range n / fields {
+			text.XValidations = append(text.XValidations, apiextensionsv1.ValidationRule{Rule: fmt.Sprintf("self != 'v%d'", f*n/fields+i)})
+		}
+		spec.Properties[fmt.Sprintf("text%d", f)] = text
+	}
+	if err := define(t.Context(), client, objects, d); err != nil {
+		t.Fatal(err)
+	}
+	one := custom(d, map[string]any{"text1": fmt.Sprintf("v%d", n/fields+1)})
+	one.SetName("two")
+	_, err := objects.Resource(resourceOf(d)).Namespace("default").Create(t.Context(), one, metav1.CreateOptions{})
+	want := fmt.Sprintf(`%[1]s.%[2]s "two" is invalid: spec.text1: Invalid value: "v%[3]d": failed rule: self != 'v%[3]d'`, d.Spec.Names.Kind, d.Spec.Group, n/fields+1)
+	if err := says(err, want); err != nil {
+		t.Error(err)
+	}
+	if err := client.ApiextensionsV1().CustomResourceDefinitions().Delete(t.Context(), d.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "the definition has gone", func(ctx context.Context) (bool, error) {
+		_, err := client.ApiextensionsV1().CustomResourceDefinitions().Get(ctx, d.Name, metav1.GetOptions{})
+		return err != nil, ignoreNotFound(err)
+	})
+	memory, err := ReadMemory(s.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("after one of %d rules: %.0f MiB, and %.0f at most", n, memory.Now, memory.Peak)
 }
 
 // costs makes objects whose rules cost more than a rule, or all of an object's, may.

@@ -50,7 +50,8 @@ func TestHostile(t *testing.T) {
 	}{
 		{"requests", requests},
 		{"watches that nobody reads", idlers},
-		{"a crowd that watches", crowd},
+		{"a crowd that watches", crowd(500, 2500, 1)},
+		{"a few that watch much", crowd(1000, 10_000, 100)},
 		{"lists of everything", listers},
 		{"failing logins", strangers},
 		{"stalling streams", stallers},
@@ -60,6 +61,8 @@ func TestHostile(t *testing.T) {
 		{"hostile servers of APIs", apiServices},
 		{"many definitions", definitions},
 		{"definitions with rules", rules},
+		{"large objects", large},
+		{"costly policies", policies},
 	} {
 		s.step(t, step.name, step.run)
 	}

@@ -226,6 +226,15 @@ func (k *keeper) forget(uid types.UID) {
 	}
 }
 
+// ending lets go of the compiled rules of a definition that is being deleted: who deletes its objects compiles them once more.
+func (k *keeper) ending(uid types.UID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if h := k.kept[key{uid, true}]; h != nil {
+		k.drop(h)
+	}
+}
+
 // stop lets go of all that is kept, and keeps no time any more.
 func (k *keeper) stop() {
 	k.mu.Lock()

@@ -282,6 +282,33 @@ func TestADefinitionThatChanges(t *testing.T) {
 	}
 }
 
+// TestRulesOfADefinitionThatEndsAreLetGoOf: those who use them keep them, and who reads keeps what there is for that.
+func TestRulesOfADefinitionThatEndsAreLetGoOf(t *testing.T) {
+	s := newShelf()
+	server := &Server{keeper: s.keeper}
+	d := lamps(0, half)
+	_, done := s.use(t, d, true)
+	_, read := s.use(t, d, false)
+	server.changed(d, d)
+	if s.kept[key{d.UID, true}] == nil {
+		t.Error("the rules of a definition that stays are let go of")
+	}
+	ending := d.DeepCopy()
+	ending.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	server.changed(d, ending)
+	if s.kept[key{d.UID, true}] != nil || s.kept[key{d.UID, false}] == nil {
+		t.Errorf("%d handlers are kept, want the one without rules", len(s.kept))
+	}
+	if s.keeper.used[true] == 0 {
+		t.Error("rules that are in use do not count any more")
+	}
+	done()
+	read()
+	if used := s.keeper.used[true]; used != 0 {
+		t.Errorf("%d bytes of rules count that nobody uses", used)
+	}
+}
+
 func TestWithoutRules(t *testing.T) {
 	rule := apiextensionsv1.ValidationRules{{Rule: "true", MessageExpression: "'no'"}}
 	text := apiextensionsv1.JSONSchemaProps{Type: "string"}

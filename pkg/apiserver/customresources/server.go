@@ -66,27 +66,31 @@ type handler interface {
 func New(c Config) (*Server, error) {
 	s := &Server{Config: c}
 	s.keeper = newKeeper(c.Definitions.Lister(), s.handlerOf)
-	_, err := c.Definitions.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		UpdateFunc: func(old, now any) {
-			was, is := old.(*apiextensionsv1.CustomResourceDefinition), now.(*apiextensionsv1.CustomResourceDefinition)
-			if was.UID != is.UID {
-				s.keeper.forget(was.UID)
-			}
-			s.keeper.changed(is)
-		},
-		DeleteFunc: func(object any) {
-			if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-				object = gone.Obj
-			}
-			if d, ok := object.(*apiextensionsv1.CustomResourceDefinition); ok {
-				s.keeper.forget(d.UID)
-			}
-		},
-	})
+	_, err := c.Definitions.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: s.changed, DeleteFunc: s.gone})
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+func (s *Server) changed(old, now any) {
+	was, is := old.(*apiextensionsv1.CustomResourceDefinition), now.(*apiextensionsv1.CustomResourceDefinition)
+	if was.UID != is.UID {
+		s.keeper.forget(was.UID)
+	}
+	if is.DeletionTimestamp != nil {
+		s.keeper.ending(is.UID)
+	}
+	s.keeper.changed(is)
+}
+
+func (s *Server) gone(object any) {
+	if last, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = last.Obj
+	}
+	if d, ok := object.(*apiextensionsv1.CustomResourceDefinition); ok {
+		s.keeper.forget(d.UID)
+	}
 }
 
 // Stop lets go of all handlers. A request that still comes is answered.
@@ -144,6 +148,10 @@ func (s *Server) handlerOf(d *one) (handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return apiextensions.NewCustomResourceDefinitionHandler(nil, nil, d, http.NotFoundHandler(), s.RESTOptions, s.Admission, nil, s.Services, s.Authentication,
+	objects := s.RESTOptions
+	if c := d.served.Spec.Conversion; c != nil && c.Strategy == apiextensionsv1.WebhookConverter {
+		objects = converting{objects}
+	}
+	return apiextensions.NewCustomResourceDefinitionHandler(nil, nil, d, http.NotFoundHandler(), objects, s.Admission, nil, s.Services, s.Authentication,
 		1, s.Authorizer, s.RequestTimeout, s.MinRequestTimeout, models, s.MaxRequestBodyBytes)
 }
