@@ -77,6 +77,8 @@ func TestReadsSeeWhatWatchesTold(t *testing.T) {
 func TestWatchesSayWhatTheyTold(t *testing.T) {
 	s := newWatched(t)
 	w := s.watch(storage.ListOptions{Predicate: all})
+	s.create("first", "x") // which may be there when the watch begins, and then it is read and not told
+	s.expect(w, "ADDED first x")
 	s.create("a", "x")
 	s.expect(w, "ADDED a x")
 	told := s.etcd.hub.told.Load()
