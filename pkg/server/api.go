@@ -188,6 +188,8 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 		plugins.NewRuntimeClass(client, s.informers.Node().V1().RuntimeClasses().Lister()),
 		plugins.NewCertificates(all),
 		plugins.NewDefaultIngressClass(s.informers.Networking().V1().IngressClasses().Lister()),
+		plugins.NewPodTopologyLabels(core.Nodes().Lister()),
+		plugins.NewPodResizeValidator(core.Nodes().Lister()),
 		rbac.NewEscalationGuard(roles, all),
 		plugins.NewPolicyParameters(client, all),
 		extensions.MutatingPolicies(),
