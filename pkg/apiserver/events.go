@@ -59,8 +59,14 @@ func (e allocatingEncoder) EncodeWithAllocator(object runtime.Object, w io.Write
 	return e.allocating.EncodeWithAllocator(object, w, memory)
 }
 
-// apart calls do on another goroutine, with a stack that need not grow, and returns what it does. A panic is the caller's.
+// encoding has a place for each event that is encoded at a time. More than there are processors would not be faster, and ten thousand watches hear of an
+// event at once, each of which would have a stack for it.
+var encoding = make(chan struct{}, 16)
+
+// apart calls do, which must not wait for anything, on another goroutine, with a stack that need not grow, and returns what it does. A panic is the caller's.
 func apart(do func() error) error {
+	encoding <- struct{}{}
+	defer func() { <-encoding }()
 	type outcome struct {
 		err      error
 		panicked any

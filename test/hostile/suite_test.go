@@ -51,7 +51,7 @@ func TestHostile(t *testing.T) {
 		{"requests", requests},
 		{"watches that nobody reads", idlers},
 		{"a crowd that watches", crowd(500, 2500, 1)},
-		{"a few that watch much", crowd(1000, 10_000, 100)},
+		{"a few that watch much", crowd(1000, 5000, 100)},
 		{"lists of everything", listers},
 		{"failing logins", strangers},
 		{"stalling streams", stallers},
