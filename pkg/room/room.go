@@ -29,8 +29,8 @@ const FreeText = 4 << 10
 
 // What is shared, in bytes, and what a request has of it without waiting.
 const (
-	textBudget = 32 << 20
-	workBudget = 96 << 20
+	textBudget = 16 << 20
+	workBudget = 64 << 20
 	freeWork   = 256 << 10
 )
 

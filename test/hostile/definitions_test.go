@@ -29,7 +29,7 @@ import (
 func definitions(t *testing.T, s *suite) {
 	n, fields := 25, 30
 	if *full {
-		n, fields = 1000, 3
+		n, fields = 800, 3
 	}
 	client, objects := apiextensions.NewForConfigOrDie(s.admin), dynamic.NewForConfigOrDie(s.admin)
 	readers := s.readDocuments(t)

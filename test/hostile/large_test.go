@@ -91,6 +91,8 @@ func large(t *testing.T, s *suite) {
 			begin := time.Now()
 			times := n
 			switch {
+			case strings.HasSuffix(tt.name, "webhook swells"):
+				times = n / 2 // what a webhook has said waits in the connection's buffers, up to 4 MiB a request
 			case strings.HasPrefix(tt.name, "store"):
 				times = 3 // the file of the storage grows
 			case strings.HasSuffix(tt.name, " tree"):
