@@ -167,7 +167,7 @@ func Start(ctx context.Context, opts Options) (*Etcd, error) {
 	client := v3client.New(server)
 	client.Watcher = newWatcher(server, client)
 	e := &Etcd{server: server, hub: newHub(server.Watchable()), space: newSpace(server, opts), Client: &kubernetes.Client{Client: client}}
-	e.space.guard(client, &e.hub.told)
+	e.space.guard(client, e.hub)
 	e.Client.Kubernetes = e.Client
 	e.compactor = etcd3.NewCompactor(e.Client.Client, CompactionInterval, clock.RealClock{}, nil)
 	return e, nil

@@ -19,9 +19,10 @@ import (
 type hub struct {
 	store  mvcc.WatchableKV
 	stream mvcc.WatchStream
-	tick   *time.Ticker  // of BookmarkInterval
-	done   chan struct{} // closed when nothing is handed on any more
-	told   atomic.Int64  // the latest revision that was handed on; reads wait until they see it (reads.go)
+	tick   *time.Ticker     // of BookmarkInterval
+	done   chan struct{}    // closed when nothing is handed on any more
+	told   atomic.Int64     // the latest revision that was handed on; reads wait until they see it (reads.go)
+	fence  mvcc.WatchStream // with no watches; see settle
 
 	mu   sync.Mutex
 	last mvcc.WatchID
@@ -29,7 +30,7 @@ type hub struct {
 }
 
 func newHub(store mvcc.WatchableKV) *hub {
-	h := &hub{store: store, stream: store.NewWatchStream(), tick: time.NewTicker(BookmarkInterval), done: make(chan struct{}), open: map[mvcc.WatchID]*watcher{}}
+	h := &hub{store: store, stream: store.NewWatchStream(), fence: store.NewWatchStream(), tick: time.NewTicker(BookmarkInterval), done: make(chan struct{}), open: map[mvcc.WatchID]*watcher{}}
 	go h.run()
 	return h
 }
@@ -62,6 +63,10 @@ func (h *hub) remove(id mvcc.WatchID) {
 	h.mu.Unlock()
 	_ = h.stream.Cancel(id) // an error says that there is none
 }
+
+// settle returns when what has been told can be read. etcd does the one and then the other under a lock of its watches, which asking a stream with no watches
+// for progress waits for, and does nothing else.
+func (h *hub) settle() { h.fence.RequestProgressAll() }
 
 // before returns what a key had before a revision; rpctypes.ErrCompacted says that it is not known any more.
 func (h *hub) before(ctx context.Context, key []byte, rev int64) ([]byte, error) {
@@ -133,6 +138,7 @@ func (h *hub) close() {
 		w.Stop()
 	}
 	h.stream.Close()
+	h.fence.Close()
 	<-h.done
 }
 

@@ -5,17 +5,12 @@ package storage
 import (
 	"context"
 	"errors"
-	"sync/atomic"
-	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"google.golang.org/grpc"
 )
-
-// pollVisible is how long a read waits before it looks again for what a watch has told already.
-const pollVisible = 20 * time.Microsecond
 
 // ownReads answers reads from what this member has applied, where there is no other.
 //
@@ -28,7 +23,7 @@ const pollVisible = 20 * time.Microsecond
 type ownReads struct {
 	pb.KVClient
 	server *etcdserver.EtcdServer
-	told   *atomic.Int64 // the latest revision that a watch has told
+	hub    *hub // which tells watches
 }
 
 // Range implements pb.KVClient.
@@ -37,12 +32,12 @@ func (o ownReads) Range(ctx context.Context, r *pb.RangeRequest, opts ...grpc.Ca
 		return o.KVClient.Range(ctx, r, opts...)
 	}
 	r.Serializable = true
-	for told := o.told.Load(); ; {
+	for told := o.hub.told.Load(); ; {
 		answer, err := o.KVClient.Range(ctx, r, opts...)
 		early := err == nil && answer.Header.Revision < told || r.Revision <= told && errors.Is(err, rpctypes.ErrGRPCFutureRev)
 		if !early || ctx.Err() != nil {
 			return answer, err
 		}
-		time.Sleep(pollVisible)
+		o.hub.settle()
 	}
 }

@@ -5,7 +5,6 @@ package storage
 import (
 	"context"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -49,7 +48,7 @@ func TestReadsSeeWhatWatchesTold(t *testing.T) {
 				t.Fatal(err)
 			}
 			now := begin.Header.Revision
-			reads := ownReads{told: new(atomic.Int64), server: e.server, KVClient: &late{
+			reads := ownReads{hub: &hub{fence: e.hub.fence}, server: e.server, KVClient: &late{
 				KVClient: adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(e.server)),
 				write: func() {
 					if _, err := e.Client.KV.Put(t.Context(), "/object", "after"); err != nil {
@@ -57,7 +56,7 @@ func TestReadsSeeWhatWatchesTold(t *testing.T) {
 					}
 				},
 			}}
-			reads.told.Store(now + tt.told)
+			reads.hub.told.Store(now + tt.told)
 			request := &pb.RangeRequest{Key: []byte("/object")}
 			if tt.at > 0 {
 				request.Revision = now + tt.at

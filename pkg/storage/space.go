@@ -89,9 +89,9 @@ func (s *space) close() {
 	s.work.Wait()
 }
 
-// guard puts the clients of a server behind the space. told is the latest revision that a watch has told of.
-func (s *space) guard(c *clientv3.Client, told *atomic.Int64) {
-	c.KV = clientv3.NewKVFromKVClient(guardedKV{ownReads{adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(s.server)), s.server, told}, s}, c)
+// guard puts the clients of a server behind the space. h tells its watches.
+func (s *space) guard(c *clientv3.Client, h *hub) {
+	c.KV = clientv3.NewKVFromKVClient(guardedKV{ownReads{adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(s.server)), s.server, h}, s}, c)
 	c.Lease = clientv3.NewLeaseFromLeaseClient(guardedLeases{adapter.LeaseServerToLeaseClient(v3rpc.NewQuotaLeaseServer(s.server)), s}, c, time.Second)
 }
 
