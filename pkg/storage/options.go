@@ -96,7 +96,7 @@ func (e *Etcd) decorate(
 		return nil, nil, err
 	}
 	watched := &watching{
-		Interface: retrying{roomy{endings{store}}}, hub: e.hub, prefix: config.Prefix, resourcePrefix: resourcePrefix, resource: config.GroupResource, newObject: newFunc,
+		Interface: retrying{roomy(endings{store})}, hub: e.hub, prefix: config.Prefix, resourcePrefix: resourcePrefix, resource: config.GroupResource, newObject: newFunc,
 		codec: config.Codec, versioner: versioner, transformer: transformer,
 	}
 	return oneLife{watched}, sync.OnceFunc(store.Close), nil

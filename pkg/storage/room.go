@@ -33,54 +33,32 @@ func (m measuring) TransformFromStorage(ctx context.Context, data []byte, of val
 	return out, stale, nil
 }
 
-// roomy is a store over one that measures. A request that has no room for an object lets go of what it has read, waits, and reads it again.
-type roomy struct{ storage.Interface }
-
-func inRoom(ctx context.Context, do func() error) error {
-	a := room.AccountOf(ctx)
-	for {
-		err := do()
-		if err == nil || a == nil || !a.Refused() {
-			return err
-		}
-		if err := a.Wait(); err != nil {
-			return err
-		}
-	}
-}
-
-// Get implements storage.Interface.
-func (s roomy) Get(ctx context.Context, key string, opts storage.GetOptions, out runtime.Object) error {
-	return inRoom(ctx, func() error { return s.Interface.Get(ctx, key, opts, out) })
-}
-
-// GetList implements storage.Interface.
-func (s roomy) GetList(ctx context.Context, key string, opts storage.ListOptions, out runtime.Object) error {
-	return inRoom(ctx, func() error {
-		err := s.Interface.GetList(ctx, key, opts, out)
-		if err != nil {
-			if items, e := meta.GetItemsPtr(out); e == nil {
-				reflect.ValueOf(items).Elem().SetZero()
+// roomy returns a store over one that measures. A request that has no room for an object lets go of what it has read, waits, and reads it again.
+func roomy(store storage.Interface) storage.Interface {
+	return Around{emptied{store}, func(ctx context.Context, call func() error) error {
+		a := room.AccountOf(ctx)
+		for {
+			err := call()
+			if err == nil || a == nil || !a.Refused() {
+				return err
+			}
+			if err := a.Wait(); err != nil {
+				return err
 			}
 		}
-		return err
-	})
+	}}
 }
 
-// GuaranteedUpdate implements storage.Interface.
-func (s roomy) GuaranteedUpdate(
-	ctx context.Context, key string, destination runtime.Object, ignoreNotFound bool, preconditions *storage.Preconditions, tryUpdate storage.UpdateFunc,
-	cachedExistingObject runtime.Object,
-) error {
-	return inRoom(ctx, func() error {
-		return s.Interface.GuaranteedUpdate(ctx, key, destination, ignoreNotFound, preconditions, tryUpdate, cachedExistingObject)
-	})
-}
+// emptied is a store whose lists have nothing in them when they fail.
+type emptied struct{ storage.Interface }
 
-// Delete implements storage.Interface.
-func (s roomy) Delete(
-	ctx context.Context, key string, out runtime.Object, preconditions *storage.Preconditions, validate storage.ValidateObjectFunc, cached runtime.Object,
-	opts storage.DeleteOptions,
-) error {
-	return inRoom(ctx, func() error { return s.Interface.Delete(ctx, key, out, preconditions, validate, cached, opts) })
+// GetList implements storage.Interface.
+func (s emptied) GetList(ctx context.Context, key string, opts storage.ListOptions, out runtime.Object) error {
+	err := s.Interface.GetList(ctx, key, opts, out)
+	if err != nil {
+		if items, e := meta.GetItemsPtr(out); e == nil {
+			reflect.ValueOf(items).Elem().SetZero()
+		}
+	}
+	return err
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/hivemind-project/hivemind/pkg/room"
+	ours "github.com/hivemind-project/hivemind/pkg/storage"
 )
 
 // converting says where objects are kept that a webhook converts when they are read and written: in stores that have the webhook's transport know for whom.
@@ -30,13 +31,10 @@ func (c converting) GetRESTOptions(resource schema.GroupResource, example runtim
 		attributes storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
 	) (storage.Interface, factory.DestroyFunc, error) {
 		store, destroy, err := decorate(config, prefix, keyOf, newFunc, newListFunc, attributes, triggers, indexers)
-		return converted{store}, destroy, err
+		return ours.Around{Interface: store, Do: convert}, destroy, err
 	}
 	return options, nil
 }
-
-// converted is a store whose calls convert objects.
-type converted struct{ storage.Interface }
 
 // convert does what converts objects, on this goroutine, of which the webhook's transport then knows that it works on the request of ctx. Where that has waited too
 // long for room for what the webhook says, the client is told so, and not that the webhook fails.
@@ -52,37 +50,4 @@ func convert(ctx context.Context, do func() error) error {
 		return busy
 	}
 	return err
-}
-
-// Get implements storage.Interface.
-func (s converted) Get(ctx context.Context, key string, opts storage.GetOptions, out runtime.Object) error {
-	return convert(ctx, func() error { return s.Interface.Get(ctx, key, opts, out) })
-}
-
-// GetList implements storage.Interface.
-func (s converted) GetList(ctx context.Context, key string, opts storage.ListOptions, out runtime.Object) error {
-	return convert(ctx, func() error { return s.Interface.GetList(ctx, key, opts, out) })
-}
-
-// Create implements storage.Interface.
-func (s converted) Create(ctx context.Context, key string, object, out runtime.Object, ttl uint64) error {
-	return convert(ctx, func() error { return s.Interface.Create(ctx, key, object, out, ttl) })
-}
-
-// GuaranteedUpdate implements storage.Interface.
-func (s converted) GuaranteedUpdate(
-	ctx context.Context, key string, destination runtime.Object, ignoreNotFound bool, preconditions *storage.Preconditions, tryUpdate storage.UpdateFunc,
-	cachedExistingObject runtime.Object,
-) error {
-	return convert(ctx, func() error {
-		return s.Interface.GuaranteedUpdate(ctx, key, destination, ignoreNotFound, preconditions, tryUpdate, cachedExistingObject)
-	})
-}
-
-// Delete implements storage.Interface.
-func (s converted) Delete(
-	ctx context.Context, key string, out runtime.Object, preconditions *storage.Preconditions, validate storage.ValidateObjectFunc, cached runtime.Object,
-	opts storage.DeleteOptions,
-) error {
-	return convert(ctx, func() error { return s.Interface.Delete(ctx, key, out, preconditions, validate, cached, opts) })
 }
