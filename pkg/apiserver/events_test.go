@@ -6,7 +6,10 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	goruntime "runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -89,3 +92,27 @@ type panicking struct{}
 
 func (panicking) Encode(runtime.Object, io.Writer) error { panic("in the encoder") }
 func (panicking) Identifier() runtime.Identifier         { return "" }
+
+// TestEventsAreEncodedAFewAtATime: watches that hear of an event at once do not have a stack each for it.
+func TestEventsAreEncodedAFewAtATime(t *testing.T) {
+	var running, most atomic.Int64
+	var all sync.WaitGroup
+	for range 20 * cap(encoding) {
+		all.Go(func() {
+			_ = apart(func() error {
+				now := running.Add(1)
+				for before := most.Load(); now > before && !most.CompareAndSwap(before, now); before = most.Load() {
+				}
+				for range 100 {
+					goruntime.Gosched() // so that others can begin meanwhile
+				}
+				running.Add(-1)
+				return nil
+			})
+		})
+	}
+	all.Wait()
+	if got := most.Load(); got < 2 || got > int64(cap(encoding)) {
+		t.Errorf("%d were encoded at a time, want more than one and %d at most", got, cap(encoding))
+	}
+}
