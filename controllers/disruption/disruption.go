@@ -76,13 +76,7 @@ func New(client kubernetes.Interface, budgets policyinformers.PodDisruptionBudge
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context, workers int) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c.stale.Run(ctx, 1, c.synced...)
-	}()
-	c.loop.Run(ctx, workers, c.synced...)
-	<-done
+	c.loop.RunWith(ctx, workers, c.stale, c.synced...)
 }
 
 func (c *Controller) podChanged(obj any) {

@@ -103,13 +103,7 @@ func New(client kubernetes.Interface, services coreinformers.ServiceInformer, po
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context, workers int) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c.topologies.Run(ctx, 1, c.synced...)
-	}()
-	c.loop.Run(ctx, workers, c.synced...)
-	<-done
+	c.loop.RunWith(ctx, workers, c.topologies, c.synced...)
 }
 
 func (c *Controller) sync(ctx context.Context, key string) error {

@@ -98,13 +98,7 @@ func (c *Controller) enqueueOf(account *corev1.ServiceAccount) {
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context, workers int) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c.references.Run(ctx, 1, c.synced...)
-	}()
-	c.loop.Run(ctx, workers, c.synced...)
-	<-done
+	c.loop.RunWith(ctx, workers, c.references, c.synced...)
 }
 
 // sync takes the key of a Secret.

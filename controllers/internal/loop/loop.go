@@ -91,6 +91,17 @@ func (l *Loop) Run(ctx context.Context, workers int, synced ...cache.InformerSyn
 	wg.Wait()
 }
 
+// RunWith is Run, beside which other runs with one worker: what a controller does now and then for something else than its own objects.
+func (l *Loop) RunWith(ctx context.Context, workers int, other *Loop, synced ...cache.InformerSynced) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		other.Run(ctx, 1, synced...)
+	}()
+	l.Run(ctx, workers, synced...)
+	<-done
+}
+
 // Enqueue adds the key of an object or of the tombstone an informer left of it.
 func (l *Loop) Enqueue(obj any) { l.EnqueueAfter(obj, 0) }
 
