@@ -209,6 +209,7 @@ func TestUsersOfAnIssuer(t *testing.T) {
 		t.Errorf("a token for others: %v", err)
 	}
 	// ServiceAccounts' tokens go on beside it.
+	c.defaultAccount(t)
 	own, err := c.CoreV1().ServiceAccounts("default").CreateToken(t.Context(), "default", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
