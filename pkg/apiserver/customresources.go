@@ -37,6 +37,7 @@ func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions
 	own.PostStartHooks = map[string]genericapiserver.PostStartHookConfigEntry{}
 	own.RESTOptionsGetter = definitionOptions{c.CustomResources(apiextensions.Codecs.LegacyCodec(apiextensionsv1.SchemeGroupVersion))}
 	own.EquivalentResourceRegistry = nil
+	own.AdmissionControl = customresources.FewErrors(main.AdmissionControl)
 	own.MergedResourceConfig = apiextensions.DefaultAPIResourceConfigSource()
 	own.LoopbackClientConfig = c.Loopback.JSONConfig(privileged)
 	own.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(openapidefinitions.GetOpenAPIDefinitions, apiopenapi.NewDefinitionNamer(apiextensions.Scheme))
@@ -60,7 +61,7 @@ func newCustomResources(main *genericapiserver.Config, c Config) (*apiextensions
 		return nil, nil, fmt.Errorf("build the server of custom resources: %w", err)
 	}
 	served, err := customresources.New(customresources.Config{
-		Definitions: definitions, RESTOptions: objects, Admission: own.AdmissionControl, Authorizer: server.GenericAPIServer.Authorizer,
+		Definitions: definitions, RESTOptions: objects, Admission: main.AdmissionControl, Authorizer: server.GenericAPIServer.Authorizer,
 		Services: c.Webhooks.Services, Authentication: conversions,
 		Models: sync.OnceValues(func() (map[string]*spec.Schema, error) {
 			return builder3.BuildOpenAPIDefinitionsForResources(own.OpenAPIV3Config, util.GetCanonicalTypeName(&apiextensionsv1.CustomResourceDefinition{}))

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 
 	"github.com/hivemind-project/hivemind/pkg/room"
@@ -28,7 +30,7 @@ func withRoom(handler http.Handler, all *room.Room, isLong apirequest.LongRunnin
 		defer account.Close()
 		r = r.WithContext(ctx)
 		if kind == room.Writes && r.Body != nil && r.Body != http.NoBody {
-			r.Body = account.Text(r.Body, syntaxOf(r.Header.Get("Content-Type")), r.ContentLength)
+			r.Body = account.Body(r.Body, syntaxOf(r.Header.Get("Content-Type")), r.ContentLength)
 		}
 		handler.ServeHTTP(w, r)
 	})
@@ -36,11 +38,14 @@ func withRoom(handler http.Handler, all *room.Room, isLong apirequest.LongRunnin
 
 // syntaxOf is how a body is read that says to be of a media type.
 func syntaxOf(mediaType string) room.Syntax {
-	switch {
-	case strings.Contains(mediaType, "protobuf"):
+	name, _, _ := strings.Cut(mediaType, ";")
+	switch name = strings.TrimSpace(name); {
+	case strings.EqualFold(name, runtime.ContentTypeProtobuf):
 		return room.Packed
-	case strings.Contains(mediaType, "yaml"):
+	case strings.Contains(strings.ToLower(name), "yaml"):
 		return room.YAML
+	case strings.EqualFold(name, string(types.StrategicMergePatchType)):
+		return room.Merge
 	}
 	return room.JSON
 }

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/hivemind-project/hivemind/apis/certificates"
+	"github.com/hivemind-project/hivemind/pkg/room"
 )
 
 // requesterStrategy writes into a new CertificateSigningRequest who asks for it.
@@ -81,7 +82,7 @@ func (s approvalStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.O
 }
 
 func (s approvalStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
-	return certificates.ValidateCertificateSigningRequestApproval(obj.(*certificatesv1.CertificateSigningRequest), old.(*certificatesv1.CertificateSigningRequest))
+	return room.Few(certificates.ValidateCertificateSigningRequestApproval(obj.(*certificatesv1.CertificateSigningRequest), old.(*certificatesv1.CertificateSigningRequest)))
 }
 
 func (s approvalStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {

@@ -21,6 +21,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/hivemind-project/hivemind/apis/core"
+	"github.com/hivemind-project/hivemind/pkg/room"
 )
 
 // namespaceStore is what a namespace shares with every other row: all but deletion, and no deletion of collections.
@@ -144,7 +145,7 @@ func (finalizeStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Obj
 }
 
 func (finalizeStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
-	return core.ValidateNamespaceFinalizeUpdate(obj.(*corev1.Namespace), old.(*corev1.Namespace))
+	return room.Few(core.ValidateNamespaceFinalizeUpdate(obj.(*corev1.Namespace), old.(*corev1.Namespace)))
 }
 
 // namespaceFinalizeREST serves namespaces/finalize.

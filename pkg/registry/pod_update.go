@@ -12,6 +12,8 @@ import (
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage/names"
+
+	"github.com/hivemind-project/hivemind/pkg/room"
 )
 
 // podUpdateREST serves a subresource that changes one part of a running pod: ephemeralcontainers and resize.
@@ -43,7 +45,7 @@ func (s podPartStrategy) PrepareForUpdate(_ context.Context, obj, old runtime.Ob
 }
 
 func (s podPartStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
-	return s.validate(obj.(*corev1.Pod), old.(*corev1.Pod))
+	return room.Few(s.validate(obj.(*corev1.Pod), old.(*corev1.Pod)))
 }
 
 func (r *podUpdateREST) New() runtime.Object { return &corev1.Pod{} }

@@ -20,13 +20,15 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
+
+	"github.com/hivemind-project/hivemind/pkg/room"
 )
 
 // checkReview refuses a question that does not pass validate. The refusal names no kind, as kube-apiserver's does not.
 func checkReview[T any](validate func(*T) field.ErrorList) func(runtime.Object) error {
 	return func(obj runtime.Object) error {
 		if errs := validate(any(obj).(*T)); len(errs) > 0 {
-			return errors.NewInvalid(schema.GroupKind{Group: authorizationv1.GroupName}, "", errs)
+			return errors.NewInvalid(schema.GroupKind{Group: authorizationv1.GroupName}, "", room.Few(errs))
 		}
 		return nil
 	}

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/hivemind-project/hivemind/apis/autoscaling"
+	"github.com/hivemind-project/hivemind/pkg/room"
 )
 
 // scaled is what a scalable object says of its size. set changes the size that is asked for.
@@ -154,7 +155,7 @@ func (u *scaleUpdate) UpdatedObject(ctx context.Context, old runtime.Object) (ru
 		return nil, errors.NewBadRequest(fmt.Sprintf("expecting a Scale, but %T was passed in", updated))
 	}
 	if errs := autoscaling.ValidateScale(s); len(errs) > 0 {
-		return nil, errors.NewInvalid(scaleKind.GroupKind(), s.Name, errs)
+		return nil, errors.NewInvalid(scaleKind.GroupKind(), s.Name, room.Few(errs))
 	}
 	scaledObject := old.DeepCopyObject()
 	m := scaledObject.(metav1.Object)

@@ -22,6 +22,7 @@ import (
 	"github.com/hivemind-project/hivemind/apis/check"
 	"github.com/hivemind-project/hivemind/apis/core"
 	"github.com/hivemind-project/hivemind/pkg/registry/allocator"
+	"github.com/hivemind-project/hivemind/pkg/room"
 )
 
 // serviceNumbers gives services their cluster addresses and node ports as they are written, and takes them back when a write
@@ -198,7 +199,7 @@ func (n *serviceNumbers) allocate(ctx context.Context, svc, was *corev1.Service,
 }
 
 func invalidService(svc *corev1.Service, errs field.ErrorList) error {
-	return errors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), svc.Name, errs)
+	return errors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), svc.Name, room.Few(errs))
 }
 
 // setFamilies fills in the address families; this cluster has IPv4 alone.

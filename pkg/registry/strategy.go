@@ -14,6 +14,8 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage/names"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/hivemind-project/hivemind/pkg/room"
 )
 
 // strategy serves every row: what the rows have in common when an object is created, updated and deleted. The status is
@@ -76,7 +78,7 @@ func (s strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorLis
 	if s.row.validate == nil {
 		return nil
 	}
-	return s.row.validate(obj)
+	return room.Few(s.row.validate(obj))
 }
 
 func (s strategy) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
@@ -101,7 +103,7 @@ func (s strategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) fie
 	if s.row.validateUpdate == nil {
 		return nil
 	}
-	return s.row.validateUpdate(obj, old)
+	return room.Few(s.row.validateUpdate(obj, old))
 }
 
 // GetResetFields tells server-side apply which fields a write of the main resource does not own.
@@ -177,7 +179,7 @@ func (s statusStrategy) ValidateUpdate(_ context.Context, obj, old runtime.Objec
 	if s.row.validateStatusUpdate == nil {
 		return nil
 	}
-	return s.row.validateStatusUpdate(obj, old)
+	return room.Few(s.row.validateStatusUpdate(obj, old))
 }
 
 func (s statusStrategy) WarningsOnUpdate(_ context.Context, obj, old runtime.Object) []string {

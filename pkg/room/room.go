@@ -70,6 +70,7 @@ type Account struct {
 	refused    int64 // what Has has said no to
 	closed     bool
 	err        error // of a wait that was too long
+	sprawls    bool
 }
 
 type accountKey struct{}
@@ -86,6 +87,13 @@ func (r *Room) Open(ctx context.Context, kind Kind, list bool) (context.Context,
 func AccountOf(ctx context.Context) *Account {
 	a, _ := ctx.Value(accountKey{}).(*Account)
 	return a
+}
+
+// Sprawls tells whether the request's body has so many elements that more errors can be in it than a client is told of.
+func (a *Account) Sprawls() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sprawls
 }
 
 // Close gives back what the account has.

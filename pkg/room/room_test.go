@@ -15,7 +15,7 @@ import (
 
 func TestCostOf(t *testing.T) {
 	const entries = 10_000
-	places := `[` + strings.TrimSuffix(strings.Repeat(`{"a":1},`, entries), ",") + `]`
+	list := `[` + strings.TrimSuffix(strings.Repeat(`{"a":1},`, entries), ",") + `]`
 	for _, tt := range []struct {
 		name, text string
 		least      int64
@@ -24,7 +24,7 @@ func TestCostOf(t *testing.T) {
 		{"a small object", `{"a":[1,2,3]}`, 0, 0},
 		{"text", `{"a":"` + strings.Repeat("x", 1<<20) + `"}`, 2 << 20, 2<<20 + 1000},
 		{"text that looks like a list", `{"a":"` + strings.Repeat(`[{,:\"`, 100_000) + `"}`, 1_200_000, 1_210_000},
-		{"a list of small things", places, 3 * entries * perPlace, 4 * entries * perPlace},
+		{"a list of small things", list, 7 * entries * perElement, 8 * entries * perElement},
 		{"protobuf", "k8s\x00" + strings.Repeat("[", 1<<20), 8 << 20, 8<<20 + 1000},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -109,8 +109,8 @@ func all(t *testing.T, r *Room) {
 func TestYAMLIsNotHiddenByAQuote(t *testing.T) {
 	s := scan{syntax: YAML}
 	s.add([]byte(`a: it is 5" long` + strings.Repeat("\n- {}", 1000)))
-	if s.places < 2000 {
-		t.Errorf("%d places, want 2000", s.places)
+	if s.elements < 5000 {
+		t.Errorf("%d elements, want 5000", s.elements)
 	}
 }
 

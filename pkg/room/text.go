@@ -8,10 +8,10 @@ import (
 	"io"
 )
 
-// What an object takes of memory, about, as measured: for each byte of its text, and for each place where something begins in it.
+// What an object takes of memory, about, as measured: for each byte of its text, and for each element, of which a stored object in protobuf is not asked.
 const (
 	perByte       = 2
-	perPlace      = 100
+	perElement    = 64
 	perBytePacked = 8 // of protobuf
 )
 
@@ -37,58 +37,12 @@ func CostOf(data []byte) int64 {
 	return s.cost()
 }
 
-// Syntax is what a text is written in.
-type Syntax int
-
-// In JSON what is between quotes is one thing; in YAML it is not that easy.
-const (
-	JSON Syntax = iota
-	YAML
-	Packed
-)
-
-// scan looks for the places in a text where something begins.
-type scan struct {
-	syntax          Syntax
-	bytes, places   int64
-	quoted, escaped bool
-}
-
-func (s *scan) add(data []byte) {
-	s.bytes += int64(len(data))
-	if s.syntax == Packed {
-		return
-	}
-	for _, c := range data {
-		if s.quoted {
-			switch {
-			case s.escaped:
-				s.escaped = false
-			case c == '\\':
-				s.escaped = true
-			case c == '"':
-				s.quoted = false
-			}
-			continue
-		}
-		switch c {
-		case '"':
-			s.quoted = s.syntax == JSON
-		case '{', '[', ',', ':':
-			s.places++
-		case '\n':
-			if s.syntax == YAML {
-				s.places++
-			}
-		}
-	}
-}
-
 func (s *scan) cost() int64 {
+	each := int64(perByte)
 	if s.syntax == Packed {
-		return s.bytes * perBytePacked
+		each = perBytePacked
 	}
-	return s.bytes*perByte + s.places*perPlace
+	return s.bytes*each + s.elements*perElement
 }
 
 // Text returns text, for whom it is read, of that length or -1. Where there is much of it reading waits for room, first to begin and, at its end, for what it
@@ -100,6 +54,15 @@ func (a *Account) Text(text io.ReadCloser, syntax Syntax, length int64) io.ReadC
 	return &reader{ReadCloser: text, account: a, scan: scan{syntax: syntax}, length: length}
 }
 
+// Body is Text of what a client has sent, which is refused at its end where it has too many elements, or is nested too deep.
+func (a *Account) Body(text io.ReadCloser, syntax Syntax, length int64) io.ReadCloser {
+	body := a.Text(text, syntax, length)
+	if r, ok := body.(*reader); ok {
+		r.body = true
+	}
+	return body
+}
+
 type reader struct {
 	io.ReadCloser
 	account *Account
@@ -107,6 +70,9 @@ type reader struct {
 	length  int64
 	held    int64 // of the texts' budget
 	done    bool
+
+	body bool
+	kept []byte // what there is of a body that is not JSON, or may be
 }
 
 // Read implements io.Reader.
@@ -116,6 +82,9 @@ func (r *reader) Read(data []byte) (int, error) {
 	}
 	n, err := r.ReadCloser.Read(data)
 	r.scan.add(data[:n])
+	if r.body && (r.scan.syntax == Packed || r.scan.syntax == YAML) {
+		r.kept = append(r.kept, data[:n]...)
+	}
 	if errors.Is(err, io.EOF) && !r.done {
 		if err := r.end(); err != nil {
 			return 0, err
@@ -148,7 +117,15 @@ func (r *reader) begin() error {
 func (r *reader) end() error {
 	r.done = true
 	a := r.account
+	if r.body {
+		r.scan.complete(r.kept)
+		r.kept = nil
+		if err := r.scan.refusal(); err != nil {
+			return err
+		}
+	}
 	a.mu.Lock()
+	a.sprawls = a.sprawls || r.scan.elements > manyElements
 	work := a.needs(r.scan.cost())
 	a.mu.Unlock()
 	err := a.take(work)
@@ -166,6 +143,6 @@ func (r *reader) end() error {
 // Close implements io.Closer.
 func (r *reader) Close() error {
 	r.account.room.texts.Release(r.held)
-	r.held, r.done = 0, true
+	r.held, r.done, r.kept = 0, true, nil
 	return r.ReadCloser.Close()
 }

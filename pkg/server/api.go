@@ -194,6 +194,7 @@ func (s *Server) admission(roles *rbac.Authorizer, all authorizer.Authorizer, we
 		plugins.NewPolicyParameters(client, all),
 		extensions.MutatingPolicies(),
 		extensions.MutatingWebhooks(),
+		plugins.NewFewErrors(),
 		extensions.ValidatingPolicies(),
 		extensions.ValidatingWebhooks(),
 		quotas, // the last, so that nothing is charged that another refuses

@@ -49,7 +49,7 @@ func large(t *testing.T, s *suite) {
 		return fmt.Sprintf(`{"apiVersion":"%s/v1","kind":"%s","metadata":{"name":"%s"},"spec":%s}`, loose.Spec.Group, loose.Spec.Names.Kind, name, spec)
 	}
 	text := `{"text":"` + strings.Repeat("x", 2900<<10) + `"}`
-	tree := `{"list":[` + strings.TrimSuffix(strings.Repeat(`{"a":1},`, 128<<10), ",") + `]}`
+	tree := `{"list":[` + strings.TrimSuffix(strings.Repeat(`{"a":1},`, 45_000), ",") + `]}`
 	maps := func(name, data string) string {
 		return fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"%s"},"data":%s}`, name, data)
 	}

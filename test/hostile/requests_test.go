@@ -17,7 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// attempt is one request and what kube-apiserver answers to it.
+// attempt is one request and what is answered to it: what kube-apiserver answers, but for what is nested deep.
 type attempt struct {
 	name, method, path string
 	header             map[string]string
@@ -57,8 +57,8 @@ func attempts() []attempt {
 		patch("a patch above the limit", "application/merge-patch+json", `{"data":{"a":"`+strings.Repeat("x", limit)+`"}}`, "413 RequestEntityTooLarge Request entity too large: limit is 3145728"),
 		post("nested JSON", jsonType, strings.Repeat(`{"a":`, 100_000)+"1"+strings.Repeat("}", 100_000), `400 BadRequest the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: invalid character '{' exceeded max depth ({"a":{"a":{"a":{"a":{"a":{"a": ...)`),
 		post("nested JSON lists", jsonType, object(`"data":`+strings.Repeat("[", 500_000)), `400 BadRequest the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: invalid character '[' exceeded max depth ({"apiVersion":"v1","kind":"Con ...)`),
-		post("nested YAML", yamlType, "apiVersion: v1\nkind: ConfigMap\ndata: "+strings.Repeat("[", 20_000), "400 BadRequest the object provided is unrecognized (must be of type ConfigMap): yaml: line 3: exceeded max depth of 10000 (61706956657273696f6e3a2076310a6b696e643a20436f6e6669674d6170 ...)"),
-		post("nested YAML maps", yamlType, "apiVersion: v1\nkind: ConfigMap\ndata: "+strings.Repeat("{a: ", 20_000), "400 BadRequest the object provided is unrecognized (must be of type ConfigMap): yaml: line 3: exceeded max depth of 10000 (61706956657273696f6e3a2076310a6b696e643a20436f6e6669674d6170 ...)"),
+		post("nested YAML", yamlType, "apiVersion: v1\nkind: ConfigMap\ndata: "+strings.Repeat("[", 20_000), "400 BadRequest the body is nested 20000 levels deep, limit is 1000: make the object flatter"),
+		post("nested YAML maps", yamlType, "apiVersion: v1\nkind: ConfigMap\ndata: "+strings.Repeat("{a: ", 20_000), "400 BadRequest the body is nested 20000 levels deep, limit is 1000: make the object flatter"),
 		post("aliases of aliases", yamlType, laughs(9), "400 BadRequest the object provided is unrecognized (must be of type ConfigMap): yaml: document contains excessive aliasing (61303a20266130205b6c6f6c2c6c6f6c2c6c6f6c2c6c6f6c2c6c6f6c2c6c ...)"),
 		post("aliases of long lists", yamlType, "a: &a ["+strings.Repeat("x,", 20_000)+"]\nb: ["+strings.Repeat("*a,", 20_000)+"]\n", "400 BadRequest the object provided is unrecognized (must be of type ConfigMap): yaml: document contains excessive aliasing (613a202661205b782c782c782c782c782c782c782c782c782c782c782c78 ...)"),
 		post("many keys", jsonType, object(`"data":{`+many(80_000, `"k%d":""`)+`}`), "201"),
@@ -114,7 +114,8 @@ func attempts() []attempt {
 		define("a long rule", `{"type":"integer","x-kubernetes-validations":[{"rule":"`+strings.Repeat("self > 0 && ", 100_000)+`true"}]}`, `422 Invalid CustomResourceDefinition.apiextensions.k8s.io "costs.hostile.example.com" is invalid: spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule:…`),
 		define("a pattern that is none", `{"type":"string","pattern":"("}`, `422 Invalid CustomResourceDefinition.apiextensions.k8s.io "costs.hostile.example.com" is invalid: spec.validation.openAPIV3Schema.properties[spec].pattern: Invalid value: "(": must…`),
 		define("an enormous schema", `{"type":"object","properties":{`+many(30_000, `"p%d":{"type":"string","description":"`+strings.Repeat("x", 60)+`"}`)+`}}`, "201…"),
-		define("a deep schema", strings.Repeat(`{"type":"object","properties":{"p":`, 2000)+`{"type":"string"}`+strings.Repeat("}}", 2000), "201…"),
+		define("a deep schema", strings.Repeat(`{"type":"object","properties":{"p":`, 450)+`{"type":"string"}`+strings.Repeat("}}", 450), "201…"),
+		define("a deeper schema", strings.Repeat(`{"type":"object","properties":{"p":`, 2000)+`{"type":"string"}`+strings.Repeat("}}", 2000), "400 BadRequest the body is nested 4008 levels deep, limit is 1000: make the object flatter"),
 		define("a schema that refers to itself", `{"$ref":"#/definitions/a"}`, `422 Invalid CustomResourceDefinition.apiextensions.k8s.io "costs.hostile.example.com" is invalid: spec.validation.openAPIV3Schema.properties[spec].$ref: Forbidden: $ref is not supported`),
 		{"a costly policy", http.MethodPost, "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies?dryRun=All", map[string]string{"Content-Type": jsonType},
 			`{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingAdmissionPolicy","metadata":{"name":"x"},"spec":{"matchConstraints":{"resourceRules":[{"apiGroups":[""],"apiVersions":["v1"],"operations":["CREATE"],"resources":["configmaps"]}]},"validations":[{"expression":"` + strings.Repeat("[", 5000) + `"}]}}`, `422 Invalid ValidatingAdmissionPolicy.admissionregistration.k8s.io "x" is invalid: spec.validations[0].expression: Invalid value: "[[[[…`},

@@ -49,6 +49,7 @@ func TestHostile(t *testing.T) {
 		run  func(*testing.T, *suite)
 	}{
 		{"requests", requests},
+		{"sprawling objects", sprawl},
 		{"watches that nobody reads", idlers},
 		{"a crowd that watches", crowd(500, 2500, 1)},
 		{"a few that watch much", crowd(1000, 5000, 100)},

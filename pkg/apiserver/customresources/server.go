@@ -152,6 +152,6 @@ func (s *Server) handlerOf(d *one) (handler, error) {
 	if c := d.served.Spec.Conversion; c != nil && c.Strategy == apiextensionsv1.WebhookConverter {
 		objects = converting{objects}
 	}
-	return apiextensions.NewCustomResourceDefinitionHandler(nil, nil, d, http.NotFoundHandler(), objects, s.Admission, nil, s.Services, s.Authentication,
+	return apiextensions.NewCustomResourceDefinitionHandler(nil, nil, d, http.NotFoundHandler(), objects, fewErrors{s.Admission, validateObject(d.served)}, nil, s.Services, s.Authentication,
 		1, s.Authorizer, s.RequestTimeout, s.MinRequestTimeout, models, s.MaxRequestBodyBytes)
 }
