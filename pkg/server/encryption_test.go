@@ -129,29 +129,14 @@ func (c *cluster) encryption(t *testing.T, config *rest.Config, method, path str
 // TestWhoMayRotate: a role that names the paths is enough, and the right to read Secrets is not.
 func TestWhoMayRotate(t *testing.T) {
 	c := newCluster(t)
-	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "rotator"}, Rules: []rbacv1.PolicyRule{
-		{NonResourceURLs: []string{daemon.EncryptionPath}, Verbs: []string{"get"}}, {NonResourceURLs: []string{daemon.RotationPath}, Verbs: []string{"post"}},
-	}}
-	reader := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reader"}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"*"}}}}
-	for _, r := range []*rbacv1.ClusterRole{role, reader} {
-		if _, err := c.RbacV1().ClusterRoles().Create(t.Context(), r, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: r.Name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: r.Name},
-			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: r.Name}}}
-		if _, err := c.RbacV1().ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	c.grant(t, "rotator", rbacv1.PolicyRule{NonResourceURLs: []string{daemon.RotationPath}, Verbs: []string{"post"}},
+		rbacv1.PolicyRule{NonResourceURLs: []string{daemon.EncryptionPath}, Verbs: []string{"get"}})
+	c.grant(t, "reader", rule("*", "", "secrets"))
 	as := func(name string) *rest.Config {
 		config := rest.CopyConfig(c.config)
 		config.Impersonate.UserName = name
 		return config
 	}
-	eventually(t, "the role to be known", func() (bool, error) {
-		_, err := c.server.Informers().Rbac().V1().ClusterRoleBindings().Lister().Get("reader")
-		return err == nil, err
-	})
 	c.encryption(t, as("reader"), http.MethodGet, daemon.EncryptionPath, http.StatusForbidden)
 	c.encryption(t, as("reader"), http.MethodPost, daemon.RotationPath, http.StatusForbidden)
 	c.encryption(t, as("rotator"), http.MethodPost, daemon.RotationPath, http.StatusAccepted)

@@ -54,7 +54,7 @@ func (c *cluster) attempt(t *testing.T, attempts []attempt) {
 	}
 }
 
-// grant binds a user to new rules in the whole cluster, and waits until they count.
+// grant binds a user to new rules in the whole cluster, and waits until they count. The last rule, where it is of a path, has to allow to get it.
 func (c *cluster) grant(t *testing.T, who string, rules ...rbacv1.PolicyRule) {
 	t.Helper()
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "test-" + who}, Rules: rules}
@@ -68,6 +68,9 @@ func (c *cluster) grant(t *testing.T, who string, rules ...rbacv1.PolicyRule) {
 	}
 	eventually(t, "the role of "+who+" to count", func() (bool, error) {
 		r := rules[len(rules)-1]
+		if len(r.NonResourceURLs) > 0 {
+			return c.allowed(t, authenticated(who), nil, r.NonResourceURLs[0]), nil
+		}
 		a := &authorizationv1.ResourceAttributes{Verb: r.Verbs[0], Group: r.APIGroups[0]}
 		a.Resource, a.Subresource, _ = strings.Cut(r.Resources[0], "/")
 		if len(r.ResourceNames) > 0 {
@@ -128,6 +131,10 @@ func TestEscalationByRoles(t *testing.T) {
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "strong"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the strong role to be known", func() (bool, error) {
+		_, err := c.server.Informers().Rbac().V1().Roles().Lister().Roles("default").Get("strong")
+		return err == nil, err
+	})
 	patch := func(resource, name, text string, kind types.PatchType) func(context.Context, kubernetes.Interface) error {
 		return func(ctx context.Context, c kubernetes.Interface) error {
 			return c.RbacV1().RESTClient().Patch(kind).Namespace("default").Resource(resource).Name(name).
