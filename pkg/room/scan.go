@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -77,7 +78,7 @@ func (s *scan) addJSON(data []byte) {
 			}
 			continue
 		}
-		if c == ' ' || c == '\n' {
+		if c == ' ' || c == '\n' || c == '\t' || c == '\r' {
 			continue
 		}
 		if s.opened && c == '}' {
@@ -136,10 +137,13 @@ func (s *scan) open() {
 	s.levels = max(s.levels, s.column+s.depth)
 }
 
-// message looks at a message of protobuf, and at those in it. It tells whether data may be one: a string is not, or by accident.
+// message looks at a message of protobuf, and at those in it. It tells whether data may be one: other bytes are not, or by accident.
 func (s *scan) message(data []byte, level int) bool {
+	if isText(data) {
+		return false
+	}
 	s.levels = max(s.levels, level)
-	if len(data) == 0 || level > mostLevels {
+	if level > mostLevels {
 		return true
 	}
 	fields := 0
@@ -171,6 +175,17 @@ func (s *scan) message(data []byte, level int) bool {
 		}
 	}
 	return fields > 0
+}
+
+// isText tells whether data is a string that is not empty. A message seldom looks like one: the tags of its first fields, and lengths of short ones, are control
+// characters.
+func isText(data []byte) bool {
+	for _, c := range data {
+		if c < ' ' && c != '\n' && c != '\t' && c != '\r' {
+			return false
+		}
+	}
+	return len(data) > 0 && utf8.Valid(data)
 }
 
 // complete looks at the whole of a text that add alone cannot tell about. Clients send JSON for YAML, which it is as well.
