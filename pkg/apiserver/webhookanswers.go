@@ -30,7 +30,8 @@ const (
 	answerBudget = 32 << 20
 )
 
-// BoundAnswers keeps webhooks that are called by wrap's configurations from answering more than they can have to say to a question about one object.
+// BoundAnswers keeps webhooks that are called by wrap's configurations from answering more than they can have to say to a question about one object, be it in
+// length or in what is made of it.
 // Large answers wait for each other while they are read, for as long as the webhook may take.
 func BoundAnswers(wrap webhook.AuthenticationInfoResolverWrapper) webhook.AuthenticationInfoResolverWrapper {
 	return boundAnswers(wrap, mostOfAReview, 0)
@@ -105,6 +106,11 @@ func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		body.accounted = true
 		answer.Body = account.Text(body, room.JSON, answer.ContentLength)
 	}
+	examine := examineReview
+	if t.bound.growth > 0 {
+		examine = examineConversion(r.ContentLength)
+	}
+	answer.Body = &examinedBody{ReadCloser: answer.Body, examine: examine, text: make([]byte, 0, max(answer.ContentLength, 0))}
 	return answer, nil
 }
 

@@ -199,9 +199,16 @@ func (s *scan) complete(text []byte) {
 	}
 }
 
-// refusal is what the client is told whose body is like this, or nil.
-func (s *scan) refusal() error {
-	most := int64(mostElements)
+// Check returns an error where JSON that is not from a client, nor stored, is more than a client's body may be, but for so many elements more.
+func Check(text []byte, more int64) error {
+	s := scan{syntax: JSON}
+	s.add(text)
+	return s.refusal(more)
+}
+
+// refusal is what the client is told whose body is like this, or nil. It may have more elements than others by so many.
+func (s *scan) refusal(more int64) error {
+	most := mostElements + more
 	if s.syntax == Merge {
 		most = mostMerged
 	}

@@ -120,7 +120,7 @@ func (r *reader) end() error {
 	if r.body {
 		r.scan.complete(r.kept)
 		r.kept = nil
-		if err := r.scan.refusal(); err != nil {
+		if err := r.scan.refusal(0); err != nil {
 			return err
 		}
 	}

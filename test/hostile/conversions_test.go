@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -110,6 +111,10 @@ var turncoats = []turncoat{
 		o, _ := c.object()
 		o["spec"] = map[string]any{"field0": map[string]any{"name": strings.Repeat("x", swollen)}}
 	}), "ok"},
+	{"sprawls", false, changed(func(c conversion) {
+		o, _ := c.object()
+		o["spec"] = map[string]any{"field0": slices.Repeat([]any{map[string]any{"a": 1}}, 500_000)}
+	}), failedConversion + `failed: unexpected error when reading response body. Please retry. Original error: the webhook's answer has too much in it: Request entity too large: it has …`},
 	{"takes-hostages", false, changed(func(c conversion) { _, m := c.object(); m["finalizers"] = []any{"example.com/mine"} }), "ok"},
 }
 

@@ -67,6 +67,10 @@ func hooks(t *testing.T, s *suite) {
 		{"patches with what is no patch", false, patched(`{"a":1}`), `500 InternalError Internal error occurred: …`, nil},
 		{"patches itself into growth", false, patched(copies(40)), `500 InternalError Internal error occurred: …`, nil},
 		{"patches in too much", false, patched(`[{"op":"add","path":"/data","value":{"a":"` + strings.Repeat("x", 4<<20) + `"}}]`), `422 Invalid ConfigMap "hooked" is invalid: []: Too long: may not be more than 1048576 bytes`, nil},
+		{"patches in many things", false, patched(`[{"op":"add","path":"/metadata/ownerReferences","value":[` + strings.TrimSuffix(strings.Repeat("{},", 3_500_000), ",") + `]}]`),
+			`500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: unexpected error when reading response body. Please retry. Original error: the webhook's patch has too much in it: Request entity too large: it has …`, nil},
+		{"patches in what is deep", false, patched(`[{"op":"add","path":"/metadata/ownerReferences","value":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `}]`),
+			`500 InternalError Internal error occurred: failed calling webhook "hook.hostile.example.com": failed to call webhook: unexpected error when reading response body. Please retry. Original error: the webhook's patch has too much in it: the body is nested 5002 levels deep, …`, nil},
 		{"patches the name", false, patched(`[{"op":"replace","path":"/metadata/namespace","value":"kube-system"}]`), `400 BadRequest the namespace of the provided object does not match the namespace sent on the request`, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
