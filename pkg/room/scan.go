@@ -206,6 +206,15 @@ func Check(text []byte, more int64) error {
 	return s.refusal(more)
 }
 
+// Counter is Check of a text that comes in pieces, which are JSON together.
+type Counter struct{ scan scan }
+
+// Add tells of the next piece. It returns an error where there is too much in all so far.
+func (c *Counter) Add(piece []byte) error {
+	c.scan.add(piece)
+	return c.scan.refusal(0)
+}
+
 // refusal is what the client is told whose body is like this, or nil. It may have more elements than others by so many.
 func (s *scan) refusal(more int64) error {
 	most := mostElements + more

@@ -43,6 +43,31 @@ var strangeServers = []strangeServer{
 	{"redirects.hostile.example.com", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/again", http.StatusTemporaryRedirect)
 	}, false},
+	{sprawls, sprawlingDocuments, true},
+}
+
+const sprawls = "sprawls.hostile.example.com"
+
+// sprawlingDocuments tells of as many things as there is room for in 15 MiB.
+func sprawlingDocuments(w http.ResponseWriter, r *http.Request) {
+	const things = 5_000_000
+	list := "[" + strings.Repeat("{},", things) + "{}]"
+	w.Header().Set("Content-Type", "application/json")
+	switch r.URL.Path {
+	case "/apis":
+		w.Header().Set("Content-Type", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
+		fmt.Fprintf(w, `{"kind":"APIGroupDiscoveryList","apiVersion":"apidiscovery.k8s.io/v2","items":[{"metadata":{"name":"%s"},"versions":[{"version":"v1","resources":%s}]}]}`, sprawls, list)
+	case "/openapi/v2":
+		fmt.Fprint(w, `{"swagger":"2.0","info":{"title":"x","version":"1"},"paths":{},"definitions":{`)
+		for i := range 1_000_000 {
+			fmt.Fprintf(w, `"a%d":{},`, i)
+		}
+		fmt.Fprint(w, `"b":{}}}`)
+	case "/openapi/v3":
+		fmt.Fprintf(w, `{"paths":{"apis/%s/v1":{"serverRelativeURL":"/openapi/v3/apis/%s/v1?hash=1"}}}`, sprawls, sprawls)
+	default:
+		fmt.Fprintf(w, `{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"%s/v1","resources":%s}`, sprawls, list)
+	}
 }
 
 // apiServices are aggregated servers that hang or answer without end. Discovery is answered without them, and namespaces are emptied.
@@ -86,7 +111,7 @@ func apiServices(t *testing.T, s *suite) {
 	if *asStock {
 		return // it has no controllers here
 	}
-	s.deleteBeside(t, client, corev1.NamespaceDeletionDiscoveryFailure, "DiscoveryFailed", "Discovery failed for some groups, 4 failing: unable to retrieve the complete list of server APIs: ")
+	s.deleteBeside(t, client, corev1.NamespaceDeletionDiscoveryFailure, "DiscoveryFailed", "Discovery failed for some groups, 5 failing: unable to retrieve the complete list of server APIs: ")
 	for _, strange := range strangeServers {
 		if err := registry.Delete(t.Context(), "v1."+strange.group, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)

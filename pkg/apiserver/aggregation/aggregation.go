@@ -128,6 +128,10 @@ func (a *Aggregator) Wrap(local http.Handler) http.Handler {
 			return
 		}
 		if p := a.proxyFor(path); p != nil {
+			if isVersion(path) {
+				documents{p}.ServeHTTP(w, r) // which controllers read as well
+				return
+			}
 			p.ServeHTTP(w, r)
 			return
 		}
@@ -143,6 +147,12 @@ func (a *Aggregator) Wrap(local http.Handler) http.Handler {
 func isGroup(below string) bool {
 	slash := strings.IndexByte(below, '/')
 	return slash < 0 || slash == len(below)-1
+}
+
+// isVersion tells whether a path has no more than the names of a group and a version.
+func isVersion(path string) bool {
+	below, ok := strings.CutPrefix(path, "/apis/")
+	return ok && strings.Count(strings.TrimSuffix(below, "/"), "/") == 1
 }
 
 // proxyFor finds who is asked instead of this server; nil means nobody.

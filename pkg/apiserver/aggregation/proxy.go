@@ -21,6 +21,8 @@ import (
 	"k8s.io/kube-aggregator/pkg/apis/apiregistration/v1/helper"
 	remoteavailability "k8s.io/kube-aggregator/pkg/controllers/status/remote"
 	"k8s.io/streaming/pkg/httpstream"
+
+	"github.com/hivemind-project/hivemind/pkg/room"
 )
 
 // proxy passes requests on to the service that an APIService names.
@@ -69,23 +71,24 @@ func (p anyway) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.pass(p.tar
 // mostOfADocument is how long what a server tells of itself may be, in bytes: it is kept in memory while it is read.
 const mostOfADocument = 16 << 20
 
-// documents are a server as those ask it that want to know what it serves. One that tells without end is taken for one that does not answer in time: what
-// it has said by then could be understood as a document of nothing.
+// documents are a server as those ask it that want to know what it serves. One that tells without end, or of more things than an object may have in it, is taken for
+// one that does not answer in time: what it has said by then could be understood as a document of nothing.
 type documents struct{ http.Handler }
 
 // ServeHTTP implements http.Handler.
 func (d documents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	d.Handler.ServeHTTP(&boundedWriter{w, r.Context(), mostOfADocument}, r)
+	d.Handler.ServeHTTP(&boundedWriter{ResponseWriter: w, ctx: r.Context(), left: mostOfADocument}, r)
 }
 
 type boundedWriter struct {
 	http.ResponseWriter
 	ctx  context.Context // of the request
 	left int
+	said room.Counter
 }
 
 func (w *boundedWriter) Write(data []byte) (int, error) {
-	if w.left -= len(data); w.left < 0 {
+	if w.left -= len(data); w.left < 0 || w.said.Add(data) != nil {
 		<-w.ctx.Done()
 		return 0, context.Cause(w.ctx)
 	}
