@@ -562,7 +562,10 @@ func TestRotationIsOneAtATime(t *testing.T) {
 
 func TestKeysAreNotPrinted(t *testing.T) {
 	k := must(newKey())
-	k.Created = time.Time{}
+	k.Created, k.Name = time.Time{}, "name"
+	for i := range k.Seed {
+		k.Seed[i] = 171 // which is in nothing else that is printed
+	}
 	for _, format := range []string{"%v", "%+v", "%s", "%#v", "%q"} {
 		for _, v := range []any{k, []*key{k}, *k} {
 			text := fmt.Sprintf(format, v)
