@@ -118,7 +118,7 @@ var turncoats = []turncoat{
 	{"takes-hostages", false, changed(func(c conversion) { _, m := c.object(); m["finalizers"] = []any{"example.com/mine"} }), "ok"},
 }
 
-// drip answers byte by byte until whoever asked goes.
+// drip answers byte by byte until whoever asked goes, and does not end the answer then: the client may still read.
 func drip(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body) // only then is it noticed that the client has gone
 	for r.Context().Err() == nil {
@@ -129,6 +129,7 @@ func drip(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 		}
 	}
+	panic(http.ErrAbortHandler)
 }
 
 // neverEnd answers as much as whoever asked takes, gigabytes at most.
