@@ -17,6 +17,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -130,21 +131,30 @@ func start(ctx context.Context, root, scratch, version string, on ground, tell i
 	return e, nil
 }
 
-// takesPods is an error where no node takes pods, which the suite would wait for with every test anew.
+// takesLong is how long new nodes may be tainted.
+const takesLong = 30 * time.Second
+
+// takesPods waits until all nodes take pods, and fails where they do not, which the suite would wait for with every test anew.
 func (e *examinee) takesPods(ctx context.Context) error {
-	list, err := e.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return fmt.Errorf("list the nodes: %w", err)
-	}
 	why := "there is none"
-	for _, node := range list.Items {
-		i := slices.IndexFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Effect != corev1.TaintEffectPreferNoSchedule })
-		if i < 0 {
-			return nil
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, takesLong, true, func(ctx context.Context) (bool, error) {
+		list, err := e.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, fmt.Errorf("list the nodes: %w", err)
 		}
-		why = node.Name + " has the taint " + node.Spec.Taints[i].Key
+		for _, node := range list.Items {
+			i := slices.IndexFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Effect != corev1.TaintEffectPreferNoSchedule })
+			if i >= 0 {
+				why = node.Name + " has the taint " + node.Spec.Taints[i].Key
+				return false, nil
+			}
+		}
+		return len(list.Items) > 0, nil
+	})
+	if wait.Interrupted(err) {
+		return fmt.Errorf("not all nodes take pods: %s; where that is for want of space, -scratch names another place", why)
 	}
-	return fmt.Errorf("no node takes pods: %s; where that is for want of space, -scratch names another place", why)
+	return err
 }
 
 // serveImages makes the images that the tests run, serves them, and returns the arguments of `hivemind up` that have them pulled from here.
