@@ -75,6 +75,8 @@ func (b boundedAnswers) bounded(config *rest.Config, err error) (*rest.Config, e
 		return nil, err
 	}
 	config = rest.CopyConfig(config)
+	// As the machinery does where the webhook is not on this machine: with HTTP/2 an answer comes, up to 4 MiB, before anybody reads it.
+	config.NextProtos = []string{"http/1.1"}
 	config.Wrap(func(inner http.RoundTripper) http.RoundTripper { return boundedTransport{inner, b.bound} })
 	return config, nil
 }
