@@ -112,7 +112,7 @@ func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if t.bound.growth > 0 {
 		examine = examineConversion(r.ContentLength)
 	}
-	answer.Body = &examinedBody{ReadCloser: answer.Body, examine: examine, text: make([]byte, 0, max(answer.ContentLength, 0))}
+	answer.Body = &examinedBody{ReadCloser: answer.Body, examine: examine, length: answer.ContentLength}
 	return answer, nil
 }
 

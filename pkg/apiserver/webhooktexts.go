@@ -15,14 +15,18 @@ import (
 type examinedBody struct {
 	io.ReadCloser
 	examine func(text []byte) error
+	length  int64 // as far as it is known
 
-	text []byte
+	text []byte // nothing until there is room to read
 	done bool
 }
 
 // Read implements io.Reader.
 func (b *examinedBody) Read(data []byte) (int, error) {
 	n, err := b.ReadCloser.Read(data)
+	if b.text == nil && n > 0 {
+		b.text = make([]byte, 0, max(min(b.length, smallAnswer), int64(n)))
+	}
 	b.text = append(b.text, data[:n]...)
 	if errors.Is(err, io.EOF) && !b.done {
 		b.done = true

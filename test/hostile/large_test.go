@@ -92,7 +92,7 @@ func large(t *testing.T, s *suite) {
 			times := n
 			switch {
 			case strings.HasSuffix(tt.name, "webhook swells"):
-				times = n / 2 // what a webhook has said waits in the connection's buffers, up to 4 MiB a request
+				times = n / 2 // each has a connection of its own to the webhook, and as many as may be under way for anybody but administrators
 			case strings.HasPrefix(tt.name, "store"):
 				times = 3 // the file of the storage grows
 			case strings.HasSuffix(tt.name, " tree"):
