@@ -53,7 +53,7 @@ func sprawl(t *testing.T, s *suite) {
 			}
 		})
 	}
-	if !*asStock { // which would need tens of gigabytes
+	if !*asStock { // where one of them takes gigabytes
 		t.Run("all at once", func(t *testing.T) { atOnce(t, s, sprawling(strict)) })
 	}
 	if err := client.ApiextensionsV1().CustomResourceDefinitions().Delete(t.Context(), strict.Name, metav1.DeleteOptions{}); err != nil {
