@@ -14,10 +14,12 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 )
 
@@ -27,6 +29,10 @@ func sprawl(t *testing.T, s *suite) {
 	client, objects := apiextensions.NewForConfigOrDie(s.admin), dynamic.NewForConfigOrDie(s.admin)
 	strict := strictDefinition()
 	if err := define(t.Context(), client, objects, strict); err != nil {
+		t.Fatal(err)
+	}
+	maps := kubernetes.NewForConfigOrDie(s.admin).CoreV1().ConfigMaps("default")
+	if _, err := maps.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "sprawled"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	web := s.client(t)
@@ -57,6 +63,9 @@ func sprawl(t *testing.T, s *suite) {
 		t.Run("all at once", func(t *testing.T) { atOnce(t, s, sprawling(strict)) })
 	}
 	if err := client.ApiextensionsV1().CustomResourceDefinitions().Delete(t.Context(), strict.Name, metav1.DeleteOptions{}); err != nil {
+		t.Error(err)
+	}
+	if err := maps.Delete(t.Context(), "sprawled", metav1.DeleteOptions{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -160,8 +169,8 @@ func sprawling(strict *apiextensionsv1.CustomResourceDefinition) []attempt {
 		post("pairs in a set of a custom resource", custom, jsonType, wrong(`"set":[`+many(texts/16, `"%[1]d","%[1]d"`)+`]`), fmt.Sprintf(`422 Invalid %s.%s "x" is invalid: [spec.set[1]: Duplicate value: "0", …`, kind, strict.Spec.Group)),
 		post("many good strings in a custom resource", custom, jsonType, wrong(`"texts":`+list(texts, `"x"`)), "201"),
 		post("a definition of wrong fields", definitions, jsonType, crd(`{"type":"object","properties":{`+many(objects, `"f%d":{"type":"x"}`)+`}}`), `422 Invalid CustomResourceDefinition.apiextensions.k8s.io "x" is invalid: […`),
-		{"a patch that merges many owners", http.MethodPatch, configMaps + "/target" + all, map[string]string{"Content-Type": mergeIt}, `{"metadata":{"ownerReferences":[` + many(5000, `{"uid":"%d"}`) + `]}}`, `422 Invalid ConfigMap "target" is invalid: [metadata.ownerReferences[0].apiVersion: Required value: must not be empty, …`},
-		{"a patch that makes many owners", http.MethodPatch, configMaps + "/target" + all, map[string]string{"Content-Type": "application/merge-patch+json"}, `{"metadata":{"ownerReferences":[` + many(objects, `{"uid":"%d"}`) + `]}}`, `422 Invalid ConfigMap "target" is invalid: [metadata.ownerReferences[0].apiVersion: Required value: must not be empty, …`},
+		{"a patch that merges many owners", http.MethodPatch, configMaps + "/sprawled" + all, map[string]string{"Content-Type": mergeIt}, `{"metadata":{"ownerReferences":[` + many(5000, `{"uid":"%d"}`) + `]}}`, `422 Invalid ConfigMap "sprawled" is invalid: [metadata.ownerReferences[0].apiVersion: Required value: must not be empty, …`},
+		{"a patch that makes many owners", http.MethodPatch, configMaps + "/sprawled" + all, map[string]string{"Content-Type": "application/merge-patch+json"}, `{"metadata":{"ownerReferences":[` + many(objects, `{"uid":"%d"}`) + `]}}`, `422 Invalid ConfigMap "sprawled" is invalid: [metadata.ownerReferences[0].apiVersion: Required value: must not be empty, …`},
 		{"an apply patch of empty containers", http.MethodPatch, core + "pods/x" + all + "&fieldManager=hostile", map[string]string{"Content-Type": "application/apply-patch+yaml"}, pod(`"containers":` + list(objects, "{}")), `500  failed to create typed patch object (/x; /v1, Kind=Pod): …`},
 
 		post("more containers", core+"pods", jsonType, pod(`"containers":`+list(30*objects, "{}")), tooMany),
@@ -169,7 +178,7 @@ func sprawling(strict *apiextensionsv1.CustomResourceDefinition) []attempt {
 		post("more containers in YAML", core+"pods", "application/yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec:\n  containers: ["+strings.Repeat("~,", 40*objects)+"]\n", tooMany),
 		post("more finalizers", core+"configmaps", jsonType, metadata("finalizers", list(3*texts, `""`)), tooMany),
 		post("more objects in a custom resource", custom, jsonType, wrong(`"pairs":`+list(30*objects, "{}")), tooMany),
-		{"a patch that merges more owners", http.MethodPatch, configMaps + "/target" + all, map[string]string{"Content-Type": mergeIt}, `{"metadata":{"ownerReferences":[` + many(objects, `{"uid":"%d"}`) + `]}}`, tooMany},
+		{"a patch that merges more owners", http.MethodPatch, configMaps + "/sprawled" + all, map[string]string{"Content-Type": mergeIt}, `{"metadata":{"ownerReferences":[` + many(objects, `{"uid":"%d"}`) + `]}}`, tooMany},
 
 		post("a deep definition", definitions, jsonType, crd(strings.Repeat(`{"type":"object","not":`, 900)+"{}"+strings.Repeat("}", 900)), `422 Invalid CustomResourceDefinition.apiextensions.k8s.io "x" is invalid: […`),
 		post("a deeper definition", definitions, jsonType, crd(strings.Repeat(`{"type":"array","items":`, 9000)+"{}"+strings.Repeat("}", 9000)), "400 BadRequest the body is nested 9006 levels deep, limit is 1000: make the object flatter"),
