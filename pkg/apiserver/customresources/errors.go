@@ -79,7 +79,8 @@ func validateDefinition(ctx context.Context, a admission.Attributes) (field.Erro
 	return strategy.ValidateUpdate(ctx, &shallow, a.GetOldObject()), nil
 }
 
-// validateObject returns what looks for errors in objects of a definition, in what its schema says of their parts and in lists whose elements must differ. What rules find wrong is bounded by what they may cost.
+// validateObject returns what looks for errors in objects of a definition, in what its schema says of their parts and in lists whose elements must differ.
+// What rules find wrong is bounded by what they may cost.
 func validateObject(d *apiextensionsv1.CustomResourceDefinition) func(context.Context, admission.Attributes) (field.ErrorList, error) {
 	return func(_ context.Context, a admission.Attributes) (field.ErrorList, error) {
 		object, ok := a.GetObject().(*unstructured.Unstructured)
@@ -100,7 +101,10 @@ func validateObject(d *apiextensionsv1.CustomResourceDefinition) func(context.Co
 		} else if of.status {
 			delete(content, "status") // which the machinery drops
 		}
-		errs := listtype.ValidateListSetsAndMaps(nil, of.structural, content)
+		var errs field.ErrorList
+		if len(listtype.ValidateListSetsAndMaps(nil, of.structural, before)) == 0 { // the machinery leaves alone what was so before
+			errs = listtype.ValidateListSetsAndMaps(nil, of.structural, content)
+		}
 		return append(errs, errorsInPieces(content, before, of.whole)...), nil
 	}
 }
